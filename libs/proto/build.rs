@@ -1,0 +1,38 @@
+//! Turns the contracts under `proto/` into Rust, without an installed protoc.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The contracts, relative to the `proto` directory.
+const CONTRACTS: [&str; 2] = [
+    "fleet/planning/v2/planning.proto",
+    "fleet/workflow/v1/workflow.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    println!("cargo::rerun-if-changed=build.rs");
+    for contract in CONTRACTS {
+        println!("cargo::rerun-if-changed={}", root.join(contract).display());
+    }
+
+    let mut compiler = protox::Compiler::new([&root])?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(CONTRACTS)?;
+
+    // `compile_fds` writes no descriptor set, so it is written here. Comments stay in:
+    // reflection shows them to whoever explores a server.
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(
+        out.join("descriptor_set.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+
+    tonic_prost_build::configure()
+        // Ordered maps: the same message always encodes to the same bytes, which request
+        // fingerprints and stored answers rely on.
+        .btree_map(".")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
