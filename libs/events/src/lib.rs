@@ -1,1 +1,15 @@
-//! placeholder
+//! What the services say to each other, and how it gets there: envelope and typed payloads,
+//! the bus as a port, the relay from outbox to bus, and the loop that runs consumers.
+//!
+//! At least once, in no particular order: handlers are state-based and commit their effect
+//! together with the event's id ([`fleet_graph::Answer`]). What a handler cannot digest is
+//! parked, never dropped, and never in the way of the next message.
+
+mod bus;
+mod event;
+
+pub use bus::{
+    Bus, Delivery, Drift, Parked, PublishError, Published, RawMessage, Subscription,
+    TARGET_CONSUMER, Tail, decode,
+};
+pub use event::{Event, SPEC_VERSION, headers};
