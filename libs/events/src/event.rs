@@ -2,10 +2,10 @@
 //! payload; everything about the event itself travels in headers.
 
 use fleet_graph::OutboxEvent;
-use fleet_types::{EventId, Timestamp};
+use fleet_types::{EventId, Ids, Timestamp};
 use serde::de::DeserializeOwned;
 
-use crate::RawMessage;
+use crate::{RawMessage, payload::Payload};
 
 /// CloudEvents `specversion`.
 pub const SPEC_VERSION: &str = "1.0";
@@ -113,4 +113,61 @@ pub fn headers(event: &OutboxEvent) -> Vec<(&'static str, String)> {
 fn derived_id(message: &RawMessage) -> Result<EventId, String> {
     let text = format!("ev-{}-{}", message.stream, message.sequence);
     EventId::parse(&text).map_err(|e| format!("event id {e}"))
+}
+
+/// Where events come from: who says them and what led to them. One for each handled request
+/// or consumed event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// CloudEvents `source`, e.g. `fleet-planning`.
+    pub source: &'static str,
+    /// One id from the first request to the last effect.
+    pub correlation: String,
+    /// The event or request that caused this; empty if none.
+    pub causation: String,
+    /// W3C trace context; empty if none.
+    pub traceparent: String,
+}
+
+impl Origin {
+    /// The origin of everything that handling `event` causes.
+    pub fn caused_by(source: &'static str, event: &Event) -> Self {
+        let correlation = match event.correlation.as_str() {
+            "" => event.id.to_string(),
+            given => given.to_owned(),
+        };
+        Self {
+            source,
+            correlation,
+            causation: event.id.to_string(),
+            traceparent: event.traceparent.clone(),
+        }
+    }
+
+    /// An event for the outbox. The body is the flat payload plus `event_type`, the subject
+    /// without its first word.
+    pub fn event<P: Payload>(
+        &self,
+        ids: &dyn Ids,
+        time: Timestamp,
+        aggregate: &str,
+        aggregate_version: i64,
+        payload: &P,
+    ) -> OutboxEvent {
+        let mut body = fleet_graph::props(payload);
+        let event_type = P::SUBJECT.split_once('.').map_or(P::SUBJECT, |(_, rest)| rest);
+        body.insert("event_type".to_owned(), event_type.into());
+        OutboxEvent {
+            id: EventId::mint(ids.uuid()),
+            subject: P::SUBJECT.to_owned(),
+            source: self.source.to_owned(),
+            aggregate: aggregate.to_owned(),
+            aggregate_version,
+            time,
+            payload: serde_json::Value::Object(body).to_string(),
+            correlation: self.correlation.clone(),
+            causation: self.causation.clone(),
+            traceparent: self.traceparent.clone(),
+        }
+    }
 }

@@ -7,9 +7,10 @@
 
 mod bus;
 mod event;
+pub mod payload;
 
 pub use bus::{
     Bus, Delivery, Drift, Parked, PublishError, Published, RawMessage, Subscription,
     TARGET_CONSUMER, Tail, decode,
 };
-pub use event::{Event, SPEC_VERSION, headers};
+pub use event::{Event, Origin, SPEC_VERSION, headers};
