@@ -1,1 +1,4 @@
+//! x
+#![allow(dead_code)]
+mod demo { pub mod document; }
 fn main(){}
