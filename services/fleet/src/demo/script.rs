@@ -1,0 +1,375 @@
+//! The play: a story travels from idea to "ready to review".
+
+use anyhow::{Context, bail};
+use fleet_proto::planning::v2::{
+    ApprovePlanRequest, CreateEpicRequest, CreateProjectRequest, CreateStoryRequest,
+    CreateTaskRequest, GetReadinessRequest, GetStoryRequest, TransitionStoryRequest,
+};
+use fleet_proto::workflow::v1::GetStatsRequest;
+use fleet_types::Timestamp;
+use tonic::{Code, Status};
+
+use super::client::{Agent, Fleet, Work, explain, until};
+use super::document::{Document, TaskSpec};
+use super::narrator::{Narrator, Voice};
+
+const DEV_1: Agent = Agent { role: "developer", id: "dev-mira" };
+const DEV_2: Agent = Agent { role: "developer", id: "dev-jonas" };
+const ARCHITECT: Agent = Agent { role: "architect", id: "arch-lin" };
+const QA_1: Agent = Agent { role: "qa", id: "qa-sol" };
+const QA_2: Agent = Agent { role: "qa", id: "qa-kim" };
+
+/// Steps that [`Narrator::step`] will be told, without one for each task.
+pub const FIXED_STEPS: u64 = 4;
+
+/// What the play has made.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The story.
+    pub story_id: String,
+    /// The state it reached.
+    pub story_state: String,
+    /// Its tasks: id and title, in the order in which they were worked on.
+    pub tasks: Vec<(String, String)>,
+    /// How many claims were taken over after their lease had run out.
+    pub lease_takeovers: u64,
+    /// How many rejections led to rework.
+    pub reworks: i64,
+}
+
+/// Plays `document` against the two services.
+pub async fn play(
+    fleet: &Fleet,
+    document: &Document,
+    narrator: &Narrator,
+) -> anyhow::Result<Outcome> {
+    let mut play = Play { fleet, document, narrator, lease_takeovers: 0 };
+    let (story_id, tasks) = play.plan().await?;
+    play.gates(&story_id).await?;
+    let last = tasks.len() - 1;
+    for (i, (task_id, spec)) in tasks.iter().enumerate() {
+        narrator.step(&format!("Task {} of {}: {}", i + 1, tasks.len(), spec.title));
+        fleet.wait_until_free(task_id).await?;
+        play.task(task_id, i == 0, i == last).await?;
+    }
+    let story_state = play.arrival(&story_id).await?;
+    let stats = fleet
+        .workflow
+        .clone()
+        .get_stats(GetStatsRequest { story_id: story_id.clone(), ..GetStatsRequest::default() })
+        .await
+        .map_err(|s| explain(&s))?
+        .into_inner();
+    Ok(Outcome {
+        story_id,
+        story_state,
+        tasks: tasks.into_iter().map(|(id, spec)| (id, spec.title)).collect(),
+        lease_takeovers: play.lease_takeovers,
+        reworks: i64::from(stats.total_rejections),
+    })
+}
+
+struct Play<'a> {
+    fleet: &'a Fleet,
+    document: &'a Document,
+    narrator: &'a Narrator,
+    lease_takeovers: u64,
+}
+
+impl Play<'_> {
+    fn say(&self, voice: Voice, text: impl AsRef<str>) {
+        self.narrator.say(voice, text.as_ref());
+    }
+
+    /// Project, epic, story and tasks.
+    async fn plan(&self) -> anyhow::Result<(String, Vec<(String, TaskSpec)>)> {
+        let document = self.document;
+        let mut planning = self.fleet.planning.clone();
+        self.narrator.step("Planning");
+        let project = planning
+            .create_project(CreateProjectRequest {
+                name: document.project.clone(),
+                owner: document.owner.clone(),
+                ..CreateProjectRequest::default()
+            })
+            .await
+            .map_err(|s| explain(&s))?
+            .into_inner()
+            .project
+            .context("CreateProject answered without a project")?;
+        self.say(Voice::Po, format!("project  {:?}  {}", project.name, project.project_id));
+        let epic = planning
+            .create_epic(CreateEpicRequest {
+                project_id: project.project_id,
+                title: document.epic.clone(),
+                ..CreateEpicRequest::default()
+            })
+            .await
+            .map_err(|s| explain(&s))?
+            .into_inner()
+            .epic
+            .context("CreateEpic answered without an epic")?;
+        self.say(Voice::Po, format!("epic     {:?}  {}", epic.title, epic.epic_id));
+        let story = planning
+            .create_story(CreateStoryRequest {
+                epic_id: epic.epic_id,
+                title: document.story.clone(),
+                brief: document.brief.clone(),
+                created_by: document.owner.clone(),
+                acceptance_criteria: document.acceptance_criteria.clone(),
+                constraints: document.constraints.clone(),
+                size: document.size.clone(),
+                repository: document.repository.clone(),
+                base_branch: document.base_branch.clone(),
+                ..CreateStoryRequest::default()
+            })
+            .await
+            .map_err(|s| explain(&s))?
+            .into_inner()
+            .story
+            .context("CreateStory answered without a story")?;
+        self.say(Voice::Po, format!("story    {:?}  {}", story.title, story.story_id));
+        let mut tasks: Vec<(String, TaskSpec)> = Vec::with_capacity(document.tasks.len());
+        for spec in &document.tasks {
+            let id_of = |name: &String| {
+                tasks.iter().find(|(_, s)| s.name == *name).map(|(id, _)| id.clone())
+            };
+            let task = planning
+                .create_task(CreateTaskRequest {
+                    story_id: story.story_id.clone(),
+                    title: spec.title.clone(),
+                    description: spec.description.clone(),
+                    r#type: spec.kind.clone(),
+                    estimated_hours: spec.estimated_hours,
+                    priority: spec.priority,
+                    acceptance_criteria: spec.acceptance_criteria.clone(),
+                    depends_on: spec.depends_on.iter().filter_map(id_of).collect(),
+                    ..CreateTaskRequest::default()
+                })
+                .await
+                .map_err(|s| explain(&s).context(format!("task {:?}", spec.name)))?
+                .into_inner()
+                .task
+                .context("CreateTask answered without a task")?;
+            let waits = match spec.depends_on.as_slice() {
+                [] => String::new(),
+                names => format!("  waits for {}", names.join(", ")),
+            };
+            self.say(Voice::Po, format!("task     {:?}  {}{waits}", task.title, task.task_id));
+            tasks.push((task.task_id, spec.clone()));
+        }
+        Ok((story.story_id, tasks))
+    }
+
+    /// The Definition of Ready explained, then the product owner's gates.
+    async fn gates(&self, story_id: &str) -> anyhow::Result<()> {
+        self.narrator.step("The product owner's gates");
+        let mut planning = self.fleet.planning.clone();
+        let readiness = planning
+            .get_readiness(GetReadinessRequest { story_id: story_id.to_owned() })
+            .await
+            .map_err(|s| explain(&s))?
+            .into_inner();
+        self.say(
+            Voice::Fleet,
+            format!("Definition of Ready: {} of 100, {} needed", readiness.score, readiness.threshold),
+        );
+        for criterion in &readiness.criteria {
+            let mark = if criterion.met { "✓" } else { "✗" };
+            self.say(
+                Voice::Fleet,
+                format!("  {mark} {:>2}/{:<2} {}: {}", criterion.points, criterion.weight, criterion.name, criterion.reason),
+            );
+        }
+        let override_reason = if readiness.ready {
+            String::new()
+        } else {
+            "demo: shown with what the document has".to_owned()
+        };
+        self.transition(story_id, "PO_REVIEW", "").await?;
+        self.transition(story_id, "READY_FOR_PLANNING", &override_reason).await?;
+        let plan = planning
+            .approve_plan(ApprovePlanRequest {
+                story_id: story_id.to_owned(),
+                approved_by: self.document.owner.clone(),
+                roles: ["developer", "architect", "qa"].map(str::to_owned).to_vec(),
+                ..ApprovePlanRequest::default()
+            })
+            .await
+            .map_err(|s| explain(&s))?
+            .into_inner();
+        self.say(Voice::Po, format!("approves plan version {}  {}", plan.plan_version, plan.plan_id));
+        self.transition(story_id, "PLANNED", "").await?;
+        self.transition(story_id, "READY_FOR_EXECUTION", "").await
+    }
+
+    async fn transition(&self, story_id: &str, to: &str, override_reason: &str) -> anyhow::Result<()> {
+        self.fleet
+            .planning
+            .clone()
+            .transition_story(TransitionStoryRequest {
+                story_id: story_id.to_owned(),
+                target_state: to.to_owned(),
+                transitioned_by: self.document.owner.clone(),
+                override_reason: override_reason.to_owned(),
+                ..TransitionStoryRequest::default()
+            })
+            .await
+            .map_err(|s| explain(&s).context(format!("story to {to}")))?;
+        self.say(Voice::Po, format!("moves the story to {to}"));
+        Ok(())
+    }
+
+    /// One task from `todo` to `done`. The first one is raced for and reworked; on the last
+    /// one a tester falls silent and another takes over.
+    async fn task(&mut self, task_id: &str, first: bool, last: bool) -> anyhow::Result<()> {
+        let (winner, epoch) =
+            if first { self.race(task_id).await? } else { (DEV_1, self.claim(DEV_1, task_id).await?) };
+        self.commit(winner, task_id, epoch, "first").await?;
+        let epoch = self.claim(ARCHITECT, task_id).await?;
+        if first {
+            let feedback = "Keep the address out of the log line, and add a test for the empty case.";
+            let work = Work { feedback, claim_epoch: Some(epoch), ..Work::default() };
+            self.act(Voice::Architect, ARCHITECT, task_id, "reject_design", work).await?;
+            self.say(Voice::Architect, format!("says: {feedback}"));
+            let next = self.fleet.state(task_id).await.map_err(|s| explain(&s))?;
+            self.say(
+                Voice::Fleet,
+                format!("hands the task back to the {} with that feedback: {}", next.role_in_charge, next.required_action),
+            );
+            let epoch = self.claim(winner, task_id).await?;
+            self.commit(winner, task_id, epoch, "second").await?;
+            let epoch = self.claim(ARCHITECT, task_id).await?;
+            let work = Work { claim_epoch: Some(epoch), ..Work::default() };
+            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work).await?;
+        } else {
+            let work = Work { claim_epoch: Some(epoch), ..Work::default() };
+            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work).await?;
+        }
+        let (tester, epoch) =
+            if last { self.take_over(task_id).await? } else { (QA_1, self.claim(QA_1, task_id).await?) };
+        let work = Work { claim_epoch: Some(epoch), ..Work::default() };
+        self.act(Voice::Qa, tester, task_id, "approve_tests", work).await?;
+        let po = Agent { role: "po", id: "po" };
+        self.act(Voice::Po, po, task_id, "approve_story", Work::default()).await
+    }
+
+    /// Two developers claim at once: one wins, the other is told until when the lease runs.
+    async fn race(&self, task_id: &str) -> anyhow::Result<(Agent, i64)> {
+        self.say(Voice::Developer, format!("{} and {} claim the task at the same time", DEV_1.id, DEV_2.id));
+        let (one, two) =
+            tokio::join!(self.fleet.claim(DEV_1, task_id, None), self.fleet.claim(DEV_2, task_id, None));
+        let (winner, claim, loser, refusal) = match (one, two) {
+            (Ok(claim), Err(refusal)) => (DEV_1, claim, DEV_2, refusal),
+            (Err(refusal), Ok(claim)) => (DEV_2, claim, DEV_1, refusal),
+            (Ok(_), Ok(_)) => bail!("both developers hold task {task_id}: this must never happen"),
+            (Err(refusal), Err(_)) => return Err(explain(&refusal).context("nobody could claim")),
+        };
+        self.say(Voice::Developer, format!("{} wins (epoch {})", winner.id, claim.claim_epoch));
+        self.say(Voice::Developer, format!("{} is told: {}", loser.id, refusal.message()));
+        Ok((winner, claim.claim_epoch))
+    }
+
+    async fn claim(&self, agent: Agent, task_id: &str) -> anyhow::Result<i64> {
+        let claim = self.fleet.claim(agent, task_id, None).await.map_err(|s| {
+            explain(&s).context(format!("{} claims {task_id}", agent.id))
+        })?;
+        self.say(voice(agent), format!("{} claims it ({}, epoch {})", agent.id, claim.action, claim.claim_epoch));
+        Ok(claim.claim_epoch)
+    }
+
+    async fn commit(&self, agent: Agent, task_id: &str, epoch: i64, which: &str) -> anyhow::Result<()> {
+        // A commit id as git would print it, made from the task so that it reads the same
+        // in every output of this run.
+        let sha: String = task_id.bytes().chain(which.bytes()).fold(String::new(), |mut sha, b| {
+            sha.push_str(&format!("{b:02x}"));
+            sha
+        });
+        let sha = sha[sha.len() - 40..].to_owned();
+        let work = Work {
+            artifacts: vec![
+                ("branch", format!("task/{}", &task_id[task_id.len() - 8..])),
+                ("commit_sha", sha),
+                ("files_changed", "src/lib.rs,tests/behaviour.rs".to_owned()),
+            ],
+            claim_epoch: Some(epoch),
+            ..Work::default()
+        };
+        self.act(Voice::Developer, agent, task_id, "commit_code", work).await
+    }
+
+    async fn act(&self, voice: Voice, agent: Agent, task_id: &str, action: &str, work: Work) -> anyhow::Result<()> {
+        let answer = self
+            .fleet
+            .act(agent, task_id, action, work)
+            .await
+            .map_err(|s| explain(&s).context(format!("{} does {action} on {task_id}", agent.id)))?;
+        let next = match answer.next_role.as_str() {
+            "" => String::new(),
+            role => format!(", next: {role} {}", answer.next_action),
+        };
+        self.say(voice, format!("{}  {action} → {}{next}", agent.id, answer.current_state));
+        Ok(())
+    }
+
+    /// A tester claims with a lease of one second and falls silent; another takes over.
+    async fn take_over(&mut self, task_id: &str) -> anyhow::Result<(Agent, i64)> {
+        let claim = self.fleet.claim(QA_1, task_id, Some(1)).await.map_err(|s| explain(&s))?;
+        self.say(
+            Voice::Qa,
+            format!("{} claims it with a lease of 1 s (epoch {}) and falls silent", QA_1.id, claim.claim_epoch),
+        );
+        match self.fleet.claim(QA_2, task_id, None).await {
+            Ok(_) => bail!("{} got a task that {} holds: this must never happen", QA_2.id, QA_1.id),
+            Err(refusal) => self.say(Voice::Qa, format!("{} is told: {}", QA_2.id, refusal.message())),
+        }
+        let lease_until = Timestamp::from_millis(claim.lease_until_ms);
+        let taken = until("the lease has run out", async || {
+            match self.fleet.claim(QA_2, task_id, None).await {
+                Ok(claim) => Ok(Some(claim)),
+                Err(status) if is_held(&status) => Ok(None),
+                Err(status) => Err(explain(&status)),
+            }
+        })
+        .await?;
+        self.lease_takeovers += 1;
+        self.say(
+            Voice::Qa,
+            format!("the lease ran out at {lease_until}: {} takes over (epoch {})", QA_2.id, taken.claim_epoch),
+        );
+        let late = Work { claim_epoch: Some(claim.claim_epoch), ..Work::default() };
+        match self.fleet.act(QA_1, task_id, "approve_tests", late).await {
+            Ok(_) => bail!("{} acted on a claim that it had lost: this must never happen", QA_1.id),
+            Err(refusal) => self.say(Voice::Qa, format!("{} comes back too late: {}", QA_1.id, refusal.message())),
+        }
+        Ok((QA_2, taken.claim_epoch))
+    }
+
+    /// Waits until planning has heard that every task is done.
+    async fn arrival(&self, story_id: &str) -> anyhow::Result<String> {
+        self.narrator.step("Arrival");
+        let state = until("the story is READY_TO_REVIEW", async || {
+            let request = GetStoryRequest { story_id: story_id.to_owned() };
+            let story = self.fleet.planning.clone().get_story(request).await.map_err(|s| explain(&s))?;
+            let state = story.into_inner().state;
+            Ok((state == "READY_TO_REVIEW").then_some(state))
+        })
+        .await?;
+        self.say(Voice::Fleet, format!("every task is done: the story is {state}"));
+        Ok(state)
+    }
+}
+
+fn is_held(status: &Status) -> bool {
+    status.code() == Code::Aborted
+}
+
+fn voice(agent: Agent) -> Voice {
+    match agent.role {
+        "developer" => Voice::Developer,
+        "architect" => Voice::Architect,
+        "qa" => Voice::Qa,
+        "po" => Voice::Po,
+        _ => Voice::Fleet,
+    }
+}
