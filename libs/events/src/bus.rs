@@ -89,8 +89,8 @@ pub trait Delivery: Send + Sync {
 /// A durable pull consumer, shared by all replicas that open it.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Waits at most `wait` for messages, then gives at most `max` (maybe none). An error means
-    /// that the subscription must be opened again.
+    /// Waits at most `wait` for the first message, then gives what is there, at most `max`
+    /// (maybe none). An error means that the subscription must be opened again.
     async fn fetch(
         &mut self,
         max: usize,

@@ -5,12 +5,23 @@
 //! together with the event's id ([`fleet_graph::Answer`]). What a handler cannot digest is
 //! parked, never dropped, and never in the way of the next message.
 
+mod backoff;
 mod bus;
+mod consumer;
 mod event;
+mod metrics;
 pub mod payload;
+mod relay;
 
+pub use backoff::Backoff;
 pub use bus::{
     Bus, Delivery, Drift, Parked, PublishError, Published, RawMessage, Subscription,
     TARGET_CONSUMER, Tail, decode,
 };
+pub use consumer::{ConsumerSettings, HandleError, Handler, applied, run_consumer};
 pub use event::{Event, Origin, SPEC_VERSION, headers};
+pub use metrics::{Counts, Metrics};
+pub use relay::{Committer, Relay, RelaySettings};
+
+/// The stream of parked messages.
+pub const PARKED_STREAM: &str = fleet_topology::streams::FLEET_PARKED.name;

@@ -1,0 +1,503 @@
+//! The loop that runs a durable consumer: fetch, handle side by side, answer each message by
+//! itself. It ends only on shutdown.
+//!
+//! It knows nothing of what events mean; it knows how each outcome is answered:
+//!
+//! | outcome | answer |
+//! |---|---|
+//! | done, or done before | acknowledged |
+//! | meant for another consumer (a replay) | acknowledged, not handled |
+//! | not readable, or permanently impossible | parked at once |
+//! | retry, panic, too slow | again after a growing delay; parked after `max_deliveries` |
+//! | about something not known yet | again for a bounded time; then parked |
+//! | the store is away | held and tried again here: no fault of the message |
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use fleet_graph::{CommitError, Deadline, ReadError, Receipt};
+use fleet_topology::Consumer;
+use fleet_types::Clock;
+use futures::FutureExt;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, warn};
+
+use crate::{
+    Backoff, Bus, Delivery, Event, Metrics, Parked, Subscription, TARGET_CONSUMER,
+    backoff::seed, decode,
+};
+
+/// Longest reason kept with a parked message, in bytes.
+const MAX_REASON_BYTES: usize = 1_024;
+
+/// What is done about an event. Handlers are state-based: the same event may come twice, and
+/// events may come in any order.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Handles one event; its effect is committed when this returns `Ok`. The future may be
+    /// dropped after `deadline`, so an effect is one commit.
+    async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError>;
+}
+
+/// Why an event was not handled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandleError {
+    /// Another time it may work; after the consumer's `max_deliveries` it is parked.
+    #[error("{reason}")]
+    Retry {
+        /// Why, for logs and the parked message.
+        reason: String,
+        /// When to try again; by default the delay grows with each delivery.
+        after: Option<Duration>,
+    },
+    /// It is about something that may still become known; parked when
+    /// [`ConsumerSettings::not_yet_known_for`] is over.
+    #[error("{what} is not known yet")]
+    NotYetKnown {
+        /// What is missing.
+        what: String,
+    },
+    /// It can never work: parked at once.
+    #[error("{reason}")]
+    Permanent {
+        /// Why.
+        reason: String,
+    },
+    /// Something that the handler needs is away; no fault of the event. It is held and tried
+    /// again, and does not count against the event as long as no other event succeeds.
+    #[error("{reason}")]
+    Unavailable {
+        /// What is away, for logs.
+        reason: String,
+    },
+    /// It was handled before: a success, for handlers that give a commit's error on with `?`.
+    #[error("this event was applied before")]
+    AlreadyApplied,
+}
+
+/// How soon a lost race is run again.
+const AFTER_CONFLICT: Duration = Duration::from_millis(25);
+
+impl From<CommitError> for HandleError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Unavailable(away) => Self::Unavailable { reason: away.to_string() },
+            CommitError::Conflict { .. } | CommitError::AlreadyExists { .. } => {
+                Self::Retry { reason: error.to_string(), after: Some(AFTER_CONFLICT) }
+            }
+            CommitError::Missing { key } => Self::NotYetKnown { what: key.to_string() },
+            CommitError::AlreadyApplied => Self::AlreadyApplied,
+            CommitError::Replayed { .. }
+            | CommitError::RequestMismatch
+            | CommitError::Invalid(_) => Self::Permanent { reason: error.to_string() },
+        }
+    }
+}
+
+impl From<ReadError> for HandleError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(away) => Self::Unavailable { reason: away.to_string() },
+            ReadError::Corrupt(_) | ReadError::Invalid(_) => {
+                Self::Permanent { reason: error.to_string() }
+            }
+        }
+    }
+}
+
+/// The outcome of a handler's commit; an event that was applied before is a success.
+pub fn applied(outcome: Result<Receipt, CommitError>) -> Result<(), HandleError> {
+    match outcome {
+        Ok(_) | Err(CommitError::AlreadyApplied) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How a consumer is run.
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// At most so many events are handled side by side (by this process).
+    pub concurrency: usize,
+    /// At most so many are fetched at once.
+    pub fetch_batch: usize,
+    /// How long one fetch waits for the first message.
+    pub fetch_wait: Duration,
+    /// How long one handling may take.
+    pub handle_within: Duration,
+    /// Delays between deliveries of an event that fails.
+    pub backoff: Backoff,
+    /// Delays between deliveries of an event about something not known yet.
+    pub not_yet_known_backoff: Backoff,
+    /// How long such an event is tried, counted in delays between its deliveries.
+    pub not_yet_known_for: Duration,
+    /// How long an event is held while the store is away, before others get their turn.
+    pub hold: Duration,
+    /// Delays between attempts to open the subscription, or to use a store that is away.
+    pub reopen: Backoff,
+    /// How long the bus has to answer (subscribe, park).
+    pub bus_within: Duration,
+    /// How long running handlers have on shutdown.
+    pub drain: Duration,
+    /// Where it is counted.
+    pub metrics: Metrics,
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        let backoff = |first, max| Backoff {
+            first: Duration::from_millis(first),
+            max: Duration::from_millis(max),
+        };
+        Self {
+            concurrency: 16,
+            fetch_batch: 64,
+            fetch_wait: Duration::from_secs(5),
+            handle_within: Duration::from_secs(20),
+            backoff: backoff(100, 30_000),
+            not_yet_known_backoff: backoff(200, 5_000),
+            not_yet_known_for: Duration::from_secs(60),
+            hold: Duration::from_secs(120),
+            reopen: backoff(100, 5_000),
+            bus_within: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+/// Runs `handler` on everything that `consumer` is sent, until `shutdown`; then waits for
+/// running handlers, at most [`ConsumerSettings::drain`].
+pub async fn run_consumer(
+    bus: Arc<dyn Bus>,
+    consumer: &'static Consumer,
+    handler: Arc<dyn Handler>,
+    clock: Arc<dyn Clock>,
+    settings: ConsumerSettings,
+    shutdown: CancellationToken,
+) {
+    let drain = settings.drain;
+    let concurrency = settings.concurrency.max(1);
+    let runner = Arc::new(Runner {
+        bus,
+        consumer,
+        handler,
+        clock,
+        settings,
+        shutdown: shutdown.clone(),
+        successes: AtomicU64::new(0),
+    });
+    let mut running = JoinSet::new();
+    let mut subscription: Option<Box<dyn Subscription>> = None;
+    let mut failures = 0;
+    loop {
+        while let Some(ended) = running.try_join_next() {
+            log_lost(consumer, ended);
+        }
+        if running.len() >= concurrency {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(ended) = running.join_next() => log_lost(consumer, ended),
+            }
+            continue;
+        }
+        let room = (concurrency - running.len()).min(runner.settings.fetch_batch.max(1));
+        let fetched = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            fetched = runner.fetch(&mut subscription, room) => fetched,
+        };
+        match fetched {
+            Ok(deliveries) => {
+                failures = 0;
+                for delivery in deliveries {
+                    let runner = runner.clone();
+                    running.spawn(async move { runner.process(&*delivery).await });
+                }
+            }
+            Err(away) => {
+                subscription = None;
+                failures += 1;
+                if failures == 1 {
+                    warn!(consumer = consumer.name, error = %away, "consumer waits for the bus");
+                }
+                let delay = runner.settings.reopen.delay(failures, seed(consumer.name, 0));
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(delay) => {}
+                }
+            }
+        }
+    }
+    drop(subscription);
+    let drained = tokio::time::timeout(drain, async {
+        while let Some(ended) = running.join_next().await {
+            log_lost(consumer, ended);
+        }
+    });
+    if drained.await.is_err() {
+        warn!(
+            consumer = consumer.name,
+            running = running.len(),
+            "shutdown did not wait for the last handlers; their events come again"
+        );
+    }
+}
+
+/// A panic outside the handler: the message was not answered and comes again by itself.
+fn log_lost(consumer: &Consumer, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(consumer = consumer.name, %error, "task of a message ended early");
+    }
+}
+
+struct Runner {
+    bus: Arc<dyn Bus>,
+    consumer: &'static Consumer,
+    handler: Arc<dyn Handler>,
+    clock: Arc<dyn Clock>,
+    settings: ConsumerSettings,
+    shutdown: CancellationToken,
+    /// Events handled; a sign that what handlers need is there.
+    successes: AtomicU64,
+}
+
+impl Runner {
+    async fn fetch(
+        &self,
+        subscription: &mut Option<Box<dyn Subscription>>,
+        room: usize,
+    ) -> Result<Vec<Box<dyn Delivery>>, fleet_graph::Unavailable> {
+        let open = match subscription {
+            Some(open) => open,
+            None => {
+                let deadline = Deadline::after(self.settings.bus_within);
+                let opened = self.bus.subscribe(self.consumer, deadline).await?;
+                debug!(consumer = self.consumer.name, "subscription opened");
+                subscription.insert(opened)
+            }
+        };
+        open.fetch(room, self.settings.fetch_wait).await
+    }
+
+    /// Handles one message to its answer.
+    async fn process(&self, delivery: &dyn Delivery) {
+        let message = delivery.message();
+        let span = tracing::info_span!(
+            "event",
+            consumer = self.consumer.name,
+            subject = %message.subject,
+            sequence = message.sequence,
+            deliveries = delivery.deliveries(),
+        );
+        async {
+            if delivery.deliveries() > 1 {
+                self.settings.metrics.count_redelivered(self.consumer.name);
+            }
+            let foreign = message
+                .header(TARGET_CONSUMER)
+                .is_some_and(|target| target != self.consumer.name);
+            if foreign {
+                answer("ack", delivery.ack().await);
+                return;
+            }
+            // Somebody died over it again and again without an answer (or its process did).
+            if delivery.deliveries() > self.patience() {
+                let reason = "delivered again and again, but no handling ever came to an end";
+                self.park(delivery, reason.to_owned()).await;
+                return;
+            }
+            match decode(message) {
+                Ok(event) => self.conclude(delivery, &event).await,
+                Err(reason) => self.park(delivery, reason).await,
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// More deliveries than this are not explained by any outcome of the handler.
+    fn patience(&self) -> u64 {
+        4 * u64::from(self.consumer.max_deliveries).max(self.not_yet_known_deliveries())
+    }
+
+    fn not_yet_known_deliveries(&self) -> u64 {
+        let backoff = self.settings.not_yet_known_backoff;
+        (1..10_000)
+            .find(|n| backoff.waited(*n) >= self.settings.not_yet_known_for)
+            .unwrap_or(10_000)
+    }
+
+    async fn conclude(&self, delivery: &dyn Delivery, event: &Event) {
+        let Some(outcome) = self.handle_while_alive(delivery, event).await else {
+            // This process goes away: another may have it at once.
+            answer("hand over", delivery.retry(Duration::ZERO).await);
+            return;
+        };
+        let deliveries = delivery.deliveries();
+        let exhausted = deliveries >= u64::from(self.consumer.max_deliveries);
+        match outcome {
+            Ok(()) | Err(HandleError::AlreadyApplied) => {
+                self.successes.fetch_add(1, Ordering::Relaxed);
+                let age = match event.time.millis() {
+                    0 => Duration::ZERO,
+                    _ => self.clock.now().since(event.time),
+                };
+                self.settings.metrics.count_handled(self.consumer.name, age);
+                answer("ack", delivery.ack().await);
+            }
+            Err(HandleError::Permanent { reason }) => self.park(delivery, reason).await,
+            Err(HandleError::NotYetKnown { what }) => {
+                let backoff = self.settings.not_yet_known_backoff;
+                if backoff.waited(deliveries) > self.settings.not_yet_known_for {
+                    self.park(delivery, format!("{what} did not become known")).await;
+                } else {
+                    debug!(%what, "event is about something not known yet");
+                    self.retry(delivery, backoff, None).await;
+                }
+            }
+            Err(HandleError::Retry { reason, .. }) if exhausted => {
+                self.park(delivery, reason).await;
+            }
+            Err(HandleError::Retry { reason, after }) => {
+                debug!(%reason, "event put off");
+                self.retry(delivery, self.settings.backoff, after).await;
+            }
+            Err(HandleError::Unavailable { reason }) => {
+                debug!(%reason, "event put off: what it needs is away");
+                self.retry(delivery, self.settings.backoff, None).await;
+            }
+        }
+    }
+
+    /// Runs the handler with heartbeats. While the store is away the message is held here, so
+    /// that an outage does not eat up its deliveries. `None` = shutdown came first.
+    async fn handle_while_alive(
+        &self,
+        delivery: &dyn Delivery,
+        event: &Event,
+    ) -> Option<Result<(), HandleError>> {
+        let beat = Duration::from_secs(self.consumer.ack_wait_secs) / 3;
+        let beat = beat.max(Duration::from_millis(100));
+        let mut heartbeats = tokio::time::interval_at(Instant::now() + beat, beat);
+        let work = self.handle_and_hold(event);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => return outcome,
+                _ = heartbeats.tick() => answer("heartbeat", delivery.in_progress().await),
+            }
+        }
+    }
+
+    async fn handle_and_hold(&self, event: &Event) -> Option<Result<(), HandleError>> {
+        let successes = self.successes.load(Ordering::Relaxed);
+        let until = Instant::now() + self.settings.hold;
+        let mut failures = 0;
+        loop {
+            let reason = match self.handle_once(event).await {
+                Err(HandleError::Unavailable { reason }) => reason,
+                outcome => return Some(outcome),
+            };
+            if self.successes.load(Ordering::Relaxed) != successes {
+                // Others get through: it is this event that has a problem.
+                return Some(Err(HandleError::Retry { reason, after: None }));
+            }
+            failures += 1;
+            let delay = self.settings.reopen.delay(failures, seed(event.id.as_str(), 0));
+            if Instant::now() + delay > until {
+                return Some(Err(HandleError::Unavailable { reason }));
+            }
+            if failures == 1 {
+                info!(event = %event.id, %reason, "event waits for what its handler needs");
+            }
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return None,
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    async fn handle_once(&self, event: &Event) -> Result<(), HandleError> {
+        let within = self.settings.handle_within;
+        let handling = self.handler.handle(event, Deadline::after(within));
+        // A little more than the deadline: a handler that keeps it may still say what was slow.
+        let bounded = tokio::time::timeout(within + within / 4, AssertUnwindSafe(handling).catch_unwind());
+        match bounded.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => {
+                let said = panic_text(&*panic);
+                tracing::error!(event = %event.id, kind = %event.kind, %said, "handler panicked");
+                Err(HandleError::Retry { reason: format!("handler panicked: {said}"), after: None })
+            }
+            Err(_) => Err(HandleError::Retry {
+                reason: format!("handler did not end within {within:?}"),
+                after: None,
+            }),
+        }
+    }
+
+    async fn retry(&self, delivery: &dyn Delivery, backoff: Backoff, after: Option<Duration>) {
+        self.settings.metrics.count_retried(self.consumer.name);
+        let spread = seed(self.consumer.name, delivery.message().sequence);
+        let delay = after.unwrap_or_else(|| backoff.delay(delivery.deliveries(), spread));
+        answer("retry", delivery.retry(delay.min(backoff.max)).await);
+    }
+
+    /// Kept aside first, given up then: whatever fails in between, the message is in one of
+    /// the two places (the same message is kept once).
+    async fn park(&self, delivery: &dyn Delivery, mut reason: String) {
+        let mut end = reason.len().min(MAX_REASON_BYTES);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
+        let message = delivery.message();
+        let parked = Parked {
+            sequence: 0,
+            stream: message.stream.clone(),
+            consumer: self.consumer.name.to_owned(),
+            reason,
+            deliveries: delivery.deliveries(),
+            parked_at: self.clock.now().rfc3339(),
+            message: message.clone(),
+        };
+        match self.bus.park(&parked, Deadline::after(self.settings.bus_within)).await {
+            Ok(()) => {
+                self.settings.metrics.count_parked(self.consumer.name);
+                warn!(reason = parked.reason, "event parked");
+                answer("terminate", delivery.terminate().await);
+            }
+            Err(error) => {
+                warn!(%error, reason = parked.reason, "event could not be parked, comes again");
+                self.retry(delivery, self.settings.backoff, None).await;
+            }
+        }
+    }
+}
+
+/// An answer that does not arrive only means that the message comes again.
+fn answer(what: &'static str, outcome: Result<(), fleet_graph::Unavailable>) {
+    if let Err(error) = outcome {
+        debug!(what, %error, "answer to a message did not get through");
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned())
+}
