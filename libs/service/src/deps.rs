@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fleet_events::Bus;
+use fleet_events::{Bus, Committer};
 use fleet_graph::Store;
 use fleet_types::{Clock, Ids};
 use prometheus_client::registry::Registry;
@@ -12,6 +12,8 @@ use crate::Tasks;
 /// Everything a service is given. All of it is shared: clone it freely.
 #[derive(Clone)]
 pub struct Deps {
+    /// For writes: the store with the hand-over to the relay.
+    pub committer: Committer,
     /// For reads.
     pub store: Arc<dyn Store>,
     /// For consumers and tails.
