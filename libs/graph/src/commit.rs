@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use fleet_types::{EventId, Timestamp};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Edge, EdgeType, Label, MAX_NODE_ID, NodeKey, Owner, Props};
+use crate::{Edge, EdgeType, Index, Label, MAX_NODE_ID, NodeKey, Owner, Props};
 
 /// Most node writes, edge writes, guards and events together in one commit.
 pub const MAX_WRITES: usize = 2_000;
@@ -302,6 +303,13 @@ impl Commit {
         }
         for edge in &self.edges {
             check_owner(edge.kind().as_str(), edge.kind().owner(), self.writer)?;
+            let (from, to) = match edge {
+                EdgeWrite::Relate(Edge { from, to, .. }) | EdgeWrite::Unrelate { from, to, .. } => {
+                    (from, to)
+                }
+            };
+            check_id(from)?;
+            check_id(to)?;
             if let EdgeWrite::Relate(edge) = edge {
                 bytes += check_props(&edge.from, &edge.props)?;
             }
@@ -332,26 +340,62 @@ fn check_id(key: &NodeKey) -> Result<(), String> {
     }
 }
 
+/// Longest name of a property, in bytes.
+const MAX_PROP_NAME: usize = 64;
+
+/// Names are words of the program, values what every store can hold and compare: an integer
+/// fits 64 bits with sign, a list holds one kind of scalar, what a listing filters by is no
+/// longer than an index can hold. Null = the property is absent.
 fn check_props(key: &NodeKey, props: &Props) -> Result<usize, String> {
-    use serde_json::Value;
-    let scalar = |v: &Value| !matches!(v, Value::Array(_) | Value::Object(_) | Value::Null);
     let mut bytes = 0;
     for (name, value) in props {
-        if name.starts_with('_') {
-            return Err(format!("{key}.{name}: names with a leading _ are the store's own"));
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && name.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !plain || name.len() > MAX_PROP_NAME {
+            return Err(format!(
+                "{key}.{name:?}: a name starts with a letter (a leading _ is the store's own) \
+                 and has at most {MAX_PROP_NAME} letters, digits and _"
+            ));
         }
-        bytes += name.len();
-        bytes += match value {
+        let size = match value {
             Value::Object(_) => return Err(format!("{key}.{name} is nested: use {name}_json")),
-            Value::Array(items) if !items.iter().all(scalar) => {
-                return Err(format!("{key}.{name} is a list of more than scalars"));
+            Value::Array(items) => {
+                let kinds: HashSet<_> = items.iter().map(scalar_kind).collect();
+                if kinds.len() > 1 || kinds.contains(&None) {
+                    return Err(format!("{key}.{name} is a list of more than one kind of scalar"));
+                }
+                items.iter().map(|i| i.as_str().map_or(8, str::len)).sum()
             }
-            Value::Array(items) => items.iter().map(|i| i.as_str().map_or(8, str::len)).sum(),
-            Value::String(text) => text.len(),
-            Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+            Value::Null => 8,
+            scalar if scalar_kind(scalar).is_none() => {
+                return Err(format!("{key}.{name} does not fit a 64-bit integer with sign"));
+            }
+            scalar => scalar.as_str().map_or(8, str::len),
         };
+        if size > MAX_FILTER_BYTES && is_filter(key.label(), name) {
+            return Err(format!("{key}.{name} has {size} bytes; it is a filter of listings"));
+        }
+        bytes += name.len() + size;
     }
     Ok(bytes)
+}
+
+/// Longest value of a property that a listing filters by, in bytes.
+const MAX_FILTER_BYTES: usize = 2 * MAX_NODE_ID;
+
+fn is_filter(label: Label, name: &str) -> bool {
+    Index::ALL.iter().any(|index| index.label() == label && index.filters().contains(&name))
+}
+
+/// Which kind of scalar; `None` if it is none that every store can hold.
+fn scalar_kind(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::String(_) => Some("string"),
+        Value::Bool(_) => Some("boolean"),
+        Value::Number(n) if n.is_i64() => Some("integer"),
+        Value::Number(n) if n.is_f64() => Some("float"),
+        _ => None,
+    }
 }
 
 /// The label under which node keys of a kind are listed in error messages.

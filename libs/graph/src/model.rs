@@ -3,7 +3,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Properties of a node or relationship: scalars and lists of scalars. Anything deeper is a
-/// JSON string in a property whose name ends in `_json`.
+/// JSON string in a property whose name ends in `_json`. A null is no property: it is not
+/// stored and does not read back.
 pub type Props = serde_json::Map<String, serde_json::Value>;
 
 /// Declares the closed list of labels with the service that alone may write each.
