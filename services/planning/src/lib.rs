@@ -1,1 +1,2 @@
-//! placeholder
+//! Planning.
+pub mod domain;
