@@ -53,6 +53,10 @@ reasons! {
     DecisionContradicted = "DECISION_CONTRADICTED": FailedPrecondition,
     /// The two things named belong to different parents.
     ParentMismatch = "PARENT_MISMATCH": FailedPrecondition,
+    /// The project or epic is closed: nothing new goes under it.
+    ParentClosed = "PARENT_CLOSED": FailedPrecondition,
+    /// The story has as many tasks or dependencies as it may have.
+    StoryFull = "STORY_FULL": FailedPrecondition,
     /// The state of the task does not allow this.
     TaskState = "TASK_STATE": FailedPrecondition,
     /// Dependencies of the task are not done.
