@@ -19,7 +19,7 @@ pub use bus::{
     TARGET_CONSUMER, Tail, decode,
 };
 pub use consumer::{ConsumerSettings, HandleError, Handler, applied, run_consumer};
-pub use event::{Event, Origin, SPEC_VERSION, headers};
+pub use event::{Event, Origin, SPEC_VERSION, decode_header, encode_header, headers};
 pub use metrics::{Counts, Metrics};
 pub use relay::{Committer, Relay, RelaySettings};
 
