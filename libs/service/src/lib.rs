@@ -4,23 +4,35 @@
 //! Layers do identity, deadlines, limits and metrics, so handlers do not. This crate knows
 //! nothing about any service's domain.
 
+mod admin;
+mod auth;
 mod call;
+pub mod config;
 mod deps;
 mod fault;
 mod idempotent;
 mod mounted;
+mod process;
+mod readiness;
 mod reason;
+mod server;
 mod system;
 mod tasks;
+mod telemetry;
 
+pub use auth::{Authenticator, KeyError};
 pub use call::{CORRELATION_HEADER, Call, DEFAULT_DEADLINE, Principal};
 pub use deps::{Deps, SharedRegistry};
 pub use fault::{DOMAIN, Fault, Metadata};
 pub use idempotent::{Idempotency, MAX_REQUEST_ID, check_request_id, idempotent};
 pub use mounted::{MAX_RECEIVE_BYTES, MAX_SEND_BYTES, Mounted};
+pub use process::Process;
+pub use readiness::{Dependency, Latch, Need, Pulse, Readiness, State, watch_over};
 pub use reason::Reason;
+pub use server::{ServeError, ServerSettings};
 pub use system::{SystemClock, SystemIds};
 pub use tasks::{Drained, Tasks};
+pub use telemetry::Telemetry;
 
 #[doc(hidden)]
 pub use tonic::codec::CompressionEncoding;

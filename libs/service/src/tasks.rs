@@ -229,10 +229,15 @@ impl Tasks {
         lock(&self.0.failure).clone().unwrap_or_default()
     }
 
+    /// Asks everything to stop, and returns at once.
+    pub fn begin_shutdown(&self) {
+        self.0.shutdown.cancel();
+    }
+
     /// Asks everything to stop and waits: for the working tasks, then for the flushing ones,
     /// each at most until its deadline.
     pub async fn drain(&self, work_until: Instant, flush_until: Instant) -> Drained {
-        self.0.shutdown.cancel();
+        self.begin_shutdown();
         self.0.work.close();
         let worked = tokio::time::timeout_at(work_until, self.0.work.wait()).await;
         self.0.flush.cancel();
@@ -246,7 +251,7 @@ impl Tasks {
         }
     }
 
-    fn fail(&self, name: &'static str, panic: Option<&(dyn Any + Send)>) {
+    pub(crate) fn fail(&self, name: &'static str, panic: Option<&(dyn Any + Send)>) {
         let why = panic.map_or("it ended by itself", panic_text);
         tracing::error!(
             task = name,
