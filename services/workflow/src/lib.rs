@@ -1,1 +1,4 @@
-//! placeholder
+//! Workflow.
+pub mod domain;
+pub mod fsm;
+pub mod rows;
