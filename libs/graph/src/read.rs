@@ -84,8 +84,14 @@ indexes! {
     TaskRunsByStoryState: TaskRun ["story_id", "state"],
     /// Task runs that wait for somebody of one role.
     TaskRunsByWaiting: TaskRun ["waiting_for"],
-    /// The hops of one task; `ord` is the sequence number.
+    /// The hops of one task, in their order.
     TaskTransitionsByTask: TaskTransition ["task_id"],
+    /// The hops of all tasks; `ord` is time, task, sequence number.
+    TaskTransitions: TaskTransition [],
+    /// The hops of one story's tasks.
+    TaskTransitionsByStory: TaskTransition ["story_id"],
+    /// The hops of one kind.
+    TaskTransitionsByKind: TaskTransition ["kind"],
     /// The executions of one story.
     StoryRunsByStory: StoryRun ["story_id"],
     /// All executions of stories.

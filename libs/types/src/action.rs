@@ -36,6 +36,8 @@ crate::words! {
         AutoRouteToQa = "auto_route_to_qa",
         AutoRouteToPo = "auto_route_to_po",
         AutoComplete = "auto_complete",
+        /// The story was released: the task begins, or begins anew in another execution.
+        ReleaseTask = "release_task",
         /// A claim given back by its holder.
         ReleaseClaim = "release_claim",
         /// A claim whose lease ran out.
