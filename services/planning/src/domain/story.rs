@@ -58,6 +58,9 @@ pub struct Story {
     pub tasks: i64,
     /// How many dependencies its tasks have.
     pub dependencies: i64,
+    /// The version that the last event about it announced; kept by whoever writes it.
+    #[serde(default)]
+    pub said: i64,
 }
 
 /// The content of a new story; texts are trimmed and title, brief and creator not blank
@@ -185,6 +188,7 @@ impl Story {
             tasks_rev: 0,
             tasks: 0,
             dependencies: 0,
+            said: 0,
         };
         Ok((story.scored(), hop))
     }

@@ -1,0 +1,119 @@
+//! Writing a changed story, with its history and what is said about it.
+//!
+//! Events about one story carry strictly increasing aggregate versions, also when one commit
+//! says several things (one event per hop): each is the node's version, or one more than the
+//! last, whichever is greater. A consumer that applies only what is newer misses nothing.
+
+use fleet_events::payload::{Payload, ReleasedTask, StoryTransitioned, StoryUpdated};
+use fleet_graph::{Commit, EdgeType, props};
+use fleet_types::{EventId, Role, Timestamp};
+
+use super::Scene;
+use super::rows::{self, TransitionRow, Versioned};
+use crate::domain::{Hop, Moved, Story, StoryState, Task};
+
+/// How much of a task's title an event carries, in characters.
+const TITLE_IN_EVENT: usize = 120;
+
+/// A story about to be written.
+pub struct StoryWrite<'a> {
+    scene: &'a Scene,
+    story: Story,
+    expected: i64,
+}
+
+impl<'a> StoryWrite<'a> {
+    /// `story` will replace what is at version `expected`; 0 = will be created.
+    pub fn new(scene: &'a Scene, story: Story, expected: i64) -> Self {
+        Self { scene, story, expected }
+    }
+
+    /// Adds an event about the story; gives its id.
+    pub fn say<P: Payload>(&mut self, commit: &mut Commit, payload: &P) -> EventId {
+        self.story.said = (self.story.said + 1).max(self.expected + 1);
+        let event = self.scene.event(self.story.story_id.as_str(), self.story.said, payload);
+        let id = event.id.clone();
+        commit.event(event);
+        id
+    }
+
+    /// Says that content changed, `fields` by their proto names.
+    pub fn say_updated(&mut self, commit: &mut Commit, fields: &[&str], by: &str) {
+        let payload = StoryUpdated {
+            story_id: self.story.story_id.clone(),
+            version: self.expected + 1,
+            changed: fields.iter().map(|field| (*field).to_owned()).collect(),
+            updated_by: by.to_owned(),
+            timestamp: self.scene.now,
+        };
+        self.say(commit, &payload);
+    }
+
+    /// Adds an entry to the story's history.
+    pub fn record(&self, commit: &mut Commit, hop: Hop, event_id: EventId) {
+        let story_id = self.story.story_id.clone();
+        let key = rows::transition(&story_id, hop.seq);
+        let ord = rows::ord_seq(hop.seq);
+        let row = TransitionRow::new(story_id, hop, event_id);
+        commit.create(key.clone(), ord, props(&row));
+        commit.relate(rows::story(&self.story.story_id), EdgeType::HasTransition, key);
+    }
+
+    /// Adds the story itself; gives it with its version from now on.
+    pub fn write(self, commit: &mut Commit) -> Versioned<Story> {
+        let key = rows::story(&self.story.story_id);
+        let ord = rows::ord(self.story.created_at, &self.story.story_id);
+        let row = props(&self.story);
+        if self.expected == 0 {
+            commit.create(key, ord, row);
+        } else {
+            commit.update(key, self.expected, ord, row);
+        }
+        Versioned { value: self.story, version: self.expected + 1 }
+    }
+}
+
+/// Adds a move to a commit: the story, one history entry and one event per hop. `tasks` are
+/// the story's; they go with the hop to READY_FOR_EXECUTION and may be left out otherwise.
+pub fn write_hops(
+    scene: &Scene,
+    commit: &mut Commit,
+    expected: i64,
+    moved: Moved,
+    tasks: &[Task],
+) -> Versioned<Story> {
+    let mut write = StoryWrite::new(scene, moved.story, expected);
+    for hop in moved.hops {
+        let released = hop.to == StoryState::ReadyForExecution;
+        let payload = StoryTransitioned {
+            story_id: write.story.story_id.clone(),
+            from_state: hop.from.map_or("", StoryState::as_str).to_owned(),
+            to_state: hop.to.as_str().to_owned(),
+            transitioned_by: hop.actor.clone(),
+            reason: hop.reason.clone(),
+            execution: hop.execution,
+            tasks: if released { released_tasks(tasks) } else { Vec::new() },
+            timestamp: hop.at,
+        };
+        let event_id = write.say(commit, &payload);
+        write.record(commit, hop, event_id);
+    }
+    write.write(commit)
+}
+
+/// Most urgent first, then oldest.
+fn released_tasks(tasks: &[Task]) -> Vec<ReleasedTask> {
+    let mut tasks: Vec<&Task> = tasks.iter().collect();
+    let key = |task: &Task| -> (i32, Timestamp) { (task.priority, task.created_at) };
+    tasks.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.task_id.cmp(&b.task_id)));
+    tasks
+        .into_iter()
+        .map(|task| ReleasedTask {
+            task_id: task.task_id.clone(),
+            priority: task.priority,
+            role: (task.role != Role::Developer).then_some(task.role),
+            depends_on: task.depends_on.clone(),
+            title: task.title.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TITLE_IN_EVENT).collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! What planning does on what others say.
+
+mod workflow_events;
+
+pub use workflow_events::WorkflowEvents;
