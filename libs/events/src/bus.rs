@@ -166,14 +166,15 @@ pub trait Bus: Send + Sync {
         deadline: Deadline,
     ) -> Vec<Result<Published, PublishError>>;
 
-    /// Opens a durable consumer of the topology.
+    /// Opens a durable consumer. One that does not exist is created and starts with the oldest
+    /// message of its stream; one that does goes on where it was.
     async fn subscribe(
         &self,
         consumer: &'static Consumer,
         deadline: Deadline,
     ) -> Result<Box<dyn Subscription>, Unavailable>;
 
-    /// Follows a stream from now on.
+    /// Follows a stream from now on, on these subjects of its (none = all).
     async fn tail(
         &self,
         stream: &'static Stream,

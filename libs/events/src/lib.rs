@@ -7,6 +7,7 @@
 
 mod backoff;
 mod bus;
+pub mod conformance;
 mod consumer;
 mod event;
 mod metrics;
