@@ -27,8 +27,8 @@ pub async fn a_missing_end_leaves_nothing(place: &dyn Place) {
     commit.relate(story.clone(), EdgeType::HasTask, task.clone());
     assert_is!(world.must_not(&commit).await, CommitError::Missing { ref key } if *key == task);
     assert_eq!(world.version(&task).await, 1);
-    let out = step(EdgeType::HasTask, Direction::Out, 1);
-    assert_eq!(world.walk(&[&story], &[out], 10).await.edges, vec![]);
+    let out = [step(EdgeType::HasTask, Direction::Out, 1)];
+    assert_eq!(world.walk(&[&story], &out, 10).await.edges, vec![]);
     assert_eq!(world.pending().await, vec![]);
 }
 
@@ -37,7 +37,7 @@ pub async fn a_missing_end_leaves_nothing(place: &dyn Place) {
 pub async fn relations_are_made_changed_and_undone(place: &dyn Place) {
     let world = World::open(place).await;
     let (story, task) = (world.key(Label::Story), world.key(Label::Task));
-    let out = step(EdgeType::HasTask, Direction::Out, 1);
+    let out = [step(EdgeType::HasTask, Direction::Out, 1)];
     let edge = |props: Props| Edge {
         from: story.clone(),
         kind: EdgeType::HasTask,
@@ -50,7 +50,7 @@ pub async fn relations_are_made_changed_and_undone(place: &dyn Place) {
     commit.relate(story.clone(), EdgeType::HasTask, task.clone());
     commit.create(task.clone(), "o", title("task")).create(story.clone(), "o", title("story"));
     world.must(&commit).await;
-    let seen = world.walk(&[&story], &[out.clone()], 10).await;
+    let seen = world.walk(&[&story], &out, 10).await;
     assert_eq!(seen.edges, vec![edge(Props::new())]);
     assert_eq!(world.version(&story).await, 1, "relating does not touch the ends");
 
@@ -59,24 +59,24 @@ pub async fn relations_are_made_changed_and_undone(place: &dyn Place) {
     commit.edges.push(EdgeWrite::Relate(edge(object(json!({ "old": 1 })))));
     commit.edges.push(EdgeWrite::Relate(edge(heavy.clone())));
     world.must(&commit).await;
-    let seen = world.walk(&[&story], &[out.clone()], 10).await;
+    let seen = world.walk(&[&story], &out, 10).await;
     assert_eq!(seen.edges, vec![edge(heavy)], "one relation, with the last properties");
 
     let mut commit = world.commit();
     commit.edges.push(unrelate(EdgeType::DependsOn));
     world.must(&commit).await;
-    assert_eq!(world.walk(&[&story], &[out.clone()], 10).await.edges.len(), 1);
+    assert_eq!(world.walk(&[&story], &out, 10).await.edges.len(), 1);
     let back = EdgeWrite::Unrelate { from: task.clone(), kind: EdgeType::HasTask, to: story.clone() };
     let mut commit = world.commit();
     commit.edges.push(back);
     world.must(&commit).await;
-    assert_eq!(world.walk(&[&story], &[out.clone()], 10).await.edges.len(), 1);
+    assert_eq!(world.walk(&[&story], &out, 10).await.edges.len(), 1);
 
     let mut commit = world.commit();
     commit.edges.push(unrelate(EdgeType::HasTask));
     world.must(&commit).await;
     world.must(&world.commit()).await;
-    assert_eq!(world.walk(&[&story], &[out.clone()], 10).await.edges, vec![]);
+    assert_eq!(world.walk(&[&story], &out, 10).await.edges, vec![]);
     let mut commit = world.commit();
     commit.edges.push(unrelate(EdgeType::HasTask));
     commit.edges.push(EdgeWrite::Unrelate {
@@ -91,12 +91,12 @@ pub async fn relations_are_made_changed_and_undone(place: &dyn Place) {
     commit.edges.push(unrelate(EdgeType::HasTask));
     commit.relate(story.clone(), EdgeType::HasTask, task.clone());
     world.must(&commit).await;
-    assert_eq!(world.walk(&[&story], &[out.clone()], 10).await.edges.len(), 1);
+    assert_eq!(world.walk(&[&story], &out, 10).await.edges.len(), 1);
     let mut commit = world.commit();
     commit.relate(story.clone(), EdgeType::HasTask, task.clone());
     commit.edges.push(unrelate(EdgeType::HasTask));
     world.must(&commit).await;
-    assert_eq!(world.walk(&[&story], &[out], 10).await.edges, vec![]);
+    assert_eq!(world.walk(&[&story], &out, 10).await.edges, vec![]);
 }
 
 /// A deleted node takes its relations along, whoever owns them; one made again under its key

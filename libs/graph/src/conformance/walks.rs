@@ -131,7 +131,7 @@ pub async fn walks_are_bounded(place: &dyn Place) {
     let out = step(HasTask, Out, 1);
     for (bound, found, truncated) in [(1, 1, true), (20, 20, true), (21, 21, false), (99, 21, false)]
     {
-        let seen = world.walk(&[&story], &[out.clone()], bound).await;
+        let seen = world.walk(&[&story], std::slice::from_ref(&out), bound).await;
         let (nodes, edges) = shape(&seen);
         assert_eq!((nodes.len(), seen.truncated), (found, truncated), "bound {bound}");
         assert_eq!(edges.len(), found - 1, "roots are kept first");

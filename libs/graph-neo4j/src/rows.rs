@@ -1,0 +1,199 @@
+//! Reads, and rows of the driver as nodes and edges of the port.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use fleet_graph::{
+    CorruptRow, Deadline, EXACT_TOTAL, Edge, EdgeType, Index, Node, NodeKey, Page,
+    PastRequest, Props, ReadError, RequestKey, Scan, Subgraph, Total, Unavailable, Walk,
+    check_values,
+};
+use neo4rs::{DeError, Query, Row};
+use serde_json::Value;
+
+use crate::{
+    Neo4j, commit, queries,
+    value::{bolt, list, number, text},
+};
+
+/// A column of the only row that a query gives.
+pub(crate) fn column<'a, T: serde::Deserialize<'a>>(
+    row: &'a Option<Row>,
+    name: &str,
+) -> Result<T, ReadError> {
+    let row = row.as_ref().ok_or(DeError::NoSuchProperty);
+    let value = row.and_then(|row| row.get(name));
+    value.map_err(|e| unreadable(&format!("column {name}: {e}")))
+}
+
+/// An answer that is not what the query asks for: nothing a retry can help.
+fn unreadable(reason: &str) -> ReadError {
+    Unavailable { store: "neo4j", reason: reason.to_owned(), retryable: false }.into()
+}
+
+/// A node from its properties.
+fn node(mut props: Props) -> Result<Node, ReadError> {
+    let path = props.remove("_key");
+    let key = path.as_ref().and_then(Value::as_str).and_then(NodeKey::from_path);
+    let key = key.ok_or_else(|| unreadable(&format!("a node with the key {path:?}")))?;
+    let version = props.remove("_version").and_then(|version| version.as_i64());
+    let ord = props.remove("_ord");
+    match (version, ord) {
+        (Some(version), Some(Value::String(ord))) => Ok(Node { key, version, ord, props }),
+        _ => Err(CorruptRow { key, problem: "has no version or no ord".into() }.into()),
+    }
+}
+
+fn nodes(rows: Vec<Props>) -> Result<Vec<Node>, ReadError> {
+    rows.into_iter().map(node).collect()
+}
+
+pub(crate) async fn get(
+    store: &Neo4j,
+    keys: &[NodeKey],
+    deadline: Deadline,
+) -> Result<Vec<Option<Node>>, ReadError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let paths: BTreeSet<String> = keys.iter().map(NodeKey::path).collect();
+    let query = || {
+        let paths = paths.iter().map(|path| text(path));
+        Query::new(queries::GET.into()).param("keys", list(paths))
+    };
+    let row = store.read(deadline, query).await?;
+    let found: Vec<Props> = column(&row, "nodes")?;
+    let found = nodes(found)?.into_iter().map(|node| (node.key.clone(), node));
+    let found: HashMap<NodeKey, Node> = found.collect();
+    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+}
+
+pub(crate) async fn past_request(
+    store: &Neo4j,
+    key: &RequestKey,
+    deadline: Deadline,
+) -> Result<Option<PastRequest>, ReadError> {
+    let key = commit::request_key(store.deployment(), key);
+    let query = || Query::new(queries::PAST_REQUEST.into()).param("key", key.as_str());
+    let row = store.read(deadline, query).await?;
+    if row.is_none() {
+        return Ok(None);
+    }
+    let (fingerprint, response) = (column(&row, "fingerprint")?, column(&row, "response")?);
+    Ok(Some(PastRequest { fingerprint, response }))
+}
+
+pub(crate) async fn scan(
+    store: &Neo4j,
+    scan: &Scan,
+    deadline: Deadline,
+) -> Result<Page, ReadError> {
+    scan.check().map_err(ReadError::Invalid)?;
+    let query = || {
+        let mut query = Query::new(queries::scan_of(scan))
+            .param("after", scan.after.as_deref().unwrap_or(""))
+            .param("offset", number(scan.offset))
+            // One more than asked, to know whether there is more.
+            .param("limit", number(scan.limit + 1));
+        if let Some(before) = &scan.before {
+            query = query.param("before", before.as_str());
+        }
+        for (n, value) in scan.values.iter().enumerate() {
+            query = query.param(&format!("v{n}"), bolt(value));
+        }
+        query
+    };
+    let row = store.read(deadline, query).await?;
+    let mut nodes = nodes(column(&row, "nodes")?)?;
+    let more = nodes.len() > scan.limit;
+    nodes.truncate(scan.limit);
+    let total = match scan.total {
+        true => Some(total(scan.index, column(&row, "total")?)),
+        false => None,
+    };
+    Ok(Page { nodes, more, total })
+}
+
+/// A count as the port gives it: exact without filters, and up to the bound with them.
+fn total(index: Index, count: u64) -> Total {
+    let is_lower_bound = count > EXACT_TOTAL && !index.filters().is_empty();
+    let count = if is_lower_bound { EXACT_TOTAL } else { count };
+    Total { count, is_lower_bound }
+}
+
+pub(crate) async fn counts(
+    store: &Neo4j,
+    listings: &[(Index, Vec<Value>)],
+    deadline: Deadline,
+) -> Result<Vec<Total>, ReadError> {
+    let mut asked: BTreeMap<Index, Vec<&Vec<Value>>> = BTreeMap::new();
+    for (index, values) in listings {
+        check_values(*index, values).map_err(ReadError::Invalid)?;
+        asked.entry(*index).or_default().push(values);
+    }
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let indexes: BTreeSet<Index> = asked.keys().copied().collect();
+    let query = || {
+        let mut query = Query::new(queries::counts(&indexes));
+        for (index, values) in &asked {
+            let values = values.iter().map(|values| list(values.iter().map(bolt)));
+            query = query.param(&format!("q_{}", index.as_str()), list(values));
+        }
+        query
+    };
+    let row = store.read(deadline, query).await?;
+    let mut found = HashMap::new();
+    for index in indexes {
+        let counts: Vec<u64> = column(&row, &format!("c_{}", index.as_str()))?;
+        found.insert(index, counts.into_iter());
+    }
+    let next = |(index, _): &(Index, _)| {
+        let count = found.get_mut(index).and_then(Iterator::next);
+        count.map(|count| total(*index, count)).ok_or_else(|| unreadable("too few counts"))
+    };
+    listings.iter().map(next).collect()
+}
+
+pub(crate) async fn walk(
+    store: &Neo4j,
+    walk: &Walk,
+    deadline: Deadline,
+) -> Result<Subgraph, ReadError> {
+    walk.check().map_err(ReadError::Invalid)?;
+    let roots: BTreeSet<String> = walk.roots.iter().map(NodeKey::path).collect();
+    let query = || {
+        let roots = roots.iter().map(|path| text(path));
+        Query::new(queries::walk(&walk.steps))
+            .param("roots", list(roots))
+            .param("nodes", number(walk.max_nodes + 1))
+            // Enough for any graph that fits, and a bound for one that does not.
+            .param("edges", number(10 * walk.max_nodes + 10_000))
+    };
+    let row = store.read(deadline, query).await?;
+    let mut found: Vec<Props> = column(&row, "nodes")?;
+    let cut: bool = column(&row, "cut")?;
+    let truncated = cut || found.len() > walk.max_nodes;
+    found.truncate(walk.max_nodes);
+    let mut nodes = nodes(found)?;
+    nodes.sort_by(|x, y| x.key.cmp(&y.key));
+    let found: Vec<(String, String, String, Props)> = column(&row, "edges")?;
+    let mut edges = Vec::with_capacity(found.len());
+    let kept: HashSet<&NodeKey> = nodes.iter().map(|node| &node.key).collect();
+    for (from, kind, to, props) in found {
+        let edge = edge(&from, &kind, &to, props)?;
+        if kept.contains(&edge.from) && kept.contains(&edge.to) {
+            edges.push(edge);
+        }
+    }
+    edges.sort_by(|x, y| (&x.from, x.kind, &x.to).cmp(&(&y.from, y.kind, &y.to)));
+    Ok(Subgraph { nodes, edges, truncated })
+}
+
+fn edge(from: &str, kind: &str, to: &str, props: Props) -> Result<Edge, ReadError> {
+    let ends = (NodeKey::from_path(from), EdgeType::from_name(kind), NodeKey::from_path(to));
+    match ends {
+        (Some(from), Some(kind), Some(to)) => Ok(Edge { from, kind, to, props }),
+        _ => Err(unreadable(&format!("a relationship ({from})-[{kind}]->({to})"))),
+    }
+}

@@ -1,0 +1,62 @@
+//! JSON values as Bolt values. The other way serde does it.
+
+use fleet_graph::Props;
+use neo4rs::{
+    BoltBoolean, BoltFloat, BoltInteger, BoltList, BoltMap, BoltNull, BoltString, BoltType,
+};
+use serde_json::Value;
+
+/// Any JSON value. Integers beyond 64 bits with sign never get here: the port refuses them.
+pub(crate) fn bolt(value: &Value) -> BoltType {
+    match value {
+        Value::Null => BoltType::Null(BoltNull),
+        Value::Bool(value) => BoltType::Boolean(BoltBoolean::new(*value)),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => BoltType::Integer(BoltInteger::new(whole)),
+            (None, Some(float)) => BoltType::Float(BoltFloat::new(float)),
+            (None, None) => BoltType::Null(BoltNull),
+        },
+        Value::String(text) => BoltType::String(BoltString::new(text)),
+        Value::Array(items) => list(items.iter().map(bolt)),
+        Value::Object(map) => BoltType::Map(properties(map)),
+    }
+}
+
+/// Properties; a null is no property.
+pub(crate) fn properties(props: &Props) -> BoltMap {
+    let mut map = BoltMap::with_capacity(props.len() + 3);
+    for (name, value) in props.iter().filter(|(_, value)| !value.is_null()) {
+        map.put(BoltString::new(name), bolt(value));
+    }
+    map
+}
+
+/// A list of anything.
+pub(crate) fn list<T: Into<BoltType>>(items: impl IntoIterator<Item = T>) -> BoltType {
+    let items: Vec<BoltType> = items.into_iter().map(Into::into).collect();
+    BoltType::List(BoltList::from(items))
+}
+
+/// A map from names that we chose.
+pub(crate) fn map<const N: usize>(entries: [(&'static str, BoltType); N]) -> BoltType {
+    let mut map = BoltMap::with_capacity(N);
+    for (name, value) in entries {
+        map.put(BoltString::new(name), value);
+    }
+    BoltType::Map(map)
+}
+
+/// A position or count; ours are far below the bound.
+pub(crate) fn number(value: usize) -> BoltType {
+    BoltType::Integer(BoltInteger::new(i64::try_from(value).unwrap_or(i64::MAX)))
+}
+
+/// A text.
+pub(crate) fn text(value: &str) -> BoltType {
+    BoltType::String(BoltString::new(value))
+}
+
+/// A whole number.
+pub(crate) fn integer(value: i64) -> BoltType {
+    BoltType::Integer(BoltInteger::new(value))
+}
