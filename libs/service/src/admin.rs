@@ -19,7 +19,11 @@ struct Pages {
 
 /// `/metrics`, `/livez`, `/readyz` and `/config` (which must be masked already).
 pub(crate) fn router(readiness: Readiness, metrics: SharedRegistry, config: &Value) -> Router {
-    let pages = Pages { readiness, metrics, config: config.to_string() };
+    let pages = Pages {
+        readiness,
+        metrics,
+        config: config.to_string(),
+    };
     Router::new()
         .route("/metrics", get(metrics_page))
         // Alive means that this answers; backends are the business of readiness.
@@ -42,10 +46,21 @@ async fn ready_page(State(pages): State<Pages>) -> impl IntoResponse {
         "stopping": state.stopping,
         "dependencies": state.dependencies,
     });
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(CONTENT_TYPE, "application/json")], format!("{body}\n"))
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        [(CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
 }
 
 async fn config_page(State(pages): State<Pages>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], format!("{}\n", pages.config))
+    (
+        [(CONTENT_TYPE, "application/json")],
+        format!("{}\n", pages.config),
+    )
 }

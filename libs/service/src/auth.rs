@@ -74,8 +74,13 @@ impl Authenticator {
         audience: &str,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KeyError> {
-        let wrong = |problem: String| KeyError { algorithm: algorithm.to_owned(), problem };
-        let pinned: Algorithm = algorithm.parse().map_err(|_| wrong("unknown algorithm".to_owned()))?;
+        let wrong = |problem: String| KeyError {
+            algorithm: algorithm.to_owned(),
+            problem,
+        };
+        let pinned: Algorithm = algorithm
+            .parse()
+            .map_err(|_| wrong("unknown algorithm".to_owned()))?;
         let decoding = match pinned {
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
                 let secret = key.trim_ascii_end();
@@ -108,7 +113,9 @@ impl Authenticator {
     /// # Errors
     /// [`Fault::Unauthenticated`], which tells expired tokens apart from all others.
     pub fn principal(&self, authorization: Option<&str>) -> Result<Principal, Fault> {
-        let refused = |message: &str| Fault::Unauthenticated { message: message.to_owned() };
+        let refused = |message: &str| Fault::Unauthenticated {
+            message: message.to_owned(),
+        };
         let Some(header) = authorization else {
             return Err(refused("a bearer token is required"));
         };
@@ -132,7 +139,10 @@ impl Authenticator {
                     })?
                     .claims;
                 Verified {
-                    principal: Principal { id: principal_id(&claims.sub), roles: Some(claims.roles.known()) },
+                    principal: Principal {
+                        id: principal_id(&claims.sub),
+                        roles: Some(claims.roles.known()),
+                    },
                     from: claims.nbf.map(|nbf| seconds(nbf).minus(LEEWAY)),
                     until: seconds(claims.exp).plus(LEEWAY),
                 }
@@ -170,7 +180,9 @@ impl Authenticator {
 
 impl std::fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authenticator").field("algorithms", &self.validation.algorithms).finish_non_exhaustive()
+        f.debug_struct("Authenticator")
+            .field("algorithms", &self.validation.algorithms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -182,12 +194,19 @@ impl Roles {
             Self::Words(words) => words.split_whitespace().collect(),
             Self::None => Vec::new(),
         };
-        words.into_iter().filter_map(|w| w.parse().ok()).filter(|role| *role != Role::System).collect()
+        words
+            .into_iter()
+            .filter_map(|w| w.parse().ok())
+            .filter(|role| *role != Role::System)
+            .collect()
     }
 }
 
 fn seconds(since_1970: f64) -> Timestamp {
-    #[expect(clippy::cast_possible_truncation, reason = "a float casts to the nearest integer, and that is clamped")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float casts to the nearest integer, and that is clamped"
+    )]
     Timestamp::from_millis((since_1970 * 1000.0) as i64)
 }
 
@@ -196,7 +215,10 @@ fn seconds(since_1970: f64) -> Timestamp {
 fn principal_id(subject: &str) -> PrincipalId {
     PrincipalId::parse(subject).unwrap_or_else(|_| {
         let digest = Sha256::digest(subject);
-        let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = digest[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         PrincipalId::parse(&format!("sub-{hex}")).expect("hexadecimal follows the grammar of ids")
     })
 }

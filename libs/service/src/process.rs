@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
-use crate::server::{self, Running, RpcMetrics};
+use crate::server::{self, RpcMetrics, Running};
 use crate::{Drained, Mounted, ServeError, ServerSettings, SharedRegistry, Tasks};
 
 /// Of the time for draining, so much is kept for the flush; at most half.
@@ -64,7 +64,10 @@ impl Process {
     ) -> Result<SocketAddr, ServeError> {
         let (address, running) = server::serve(self, mounted, listener, settings)?;
         tracing::info!(service = running.name, %address, "serving grpc");
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(running);
         Ok(address)
     }
 
@@ -127,7 +130,8 @@ impl Process {
         let until = Instant::now() + within;
         let work_until = until - FLUSH.min(within / 2);
         self.readiness.stop();
-        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        let running =
+            std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
         for server in &running {
             server.stop();
         }
@@ -139,7 +143,12 @@ impl Process {
         // Only now has the last call started the last task.
         let mut drained = self.tasks.drain(work_until, until).await;
         self.admin_stop.cancel();
-        drained.left.extend(servers.iter().filter(|(_, all_ended)| !all_ended).map(|(name, _)| *name));
+        drained.left.extend(
+            servers
+                .iter()
+                .filter(|(_, all_ended)| !all_ended)
+                .map(|(name, _)| *name),
+        );
         if drained.is_complete() {
             tracing::info!("drained completely");
         } else {
@@ -154,9 +163,16 @@ impl Process {
 
     /// Runs an accept loop outside the tasks that a drain waits for: connections that never
     /// end must not hold it up. `future` gives whether it was meant to end.
-    pub(crate) fn server_task(&self, name: &'static str, future: impl Future<Output = bool> + Send + 'static) {
+    pub(crate) fn server_task(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = bool> + Send + 'static,
+    ) {
         let tasks = self.tasks.clone();
-        #[expect(clippy::disallowed_methods, reason = "a drain waits for its calls, not for its connections")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a drain waits for its calls, not for its connections"
+        )]
         tokio::spawn(async move {
             if !future.await {
                 tasks.fail(name, None);

@@ -84,9 +84,18 @@ impl Readiness {
     pub fn latch(&self, name: &'static str, need: Need) -> Latch {
         let waiting_for = format!("first sign of {name}");
         self.0.state.send_modify(|state| {
-            state.dependencies.push(Dependency { name, up: false, was_up: false, need, waiting_for });
+            state.dependencies.push(Dependency {
+                name,
+                up: false,
+                was_up: false,
+                need,
+                waiting_for,
+            });
         });
-        Latch { readiness: self.clone(), name }
+        Latch {
+            readiness: self.clone(),
+            name,
+        }
     }
 
     /// The process goes down: never ready again.
@@ -111,7 +120,11 @@ impl Readiness {
             return None;
         }
         let state = self.0.state.borrow();
-        let missing = state.dependencies.iter().find(|d| d.holds_up()).map(|d| d.name);
+        let missing = state
+            .dependencies
+            .iter()
+            .find(|d| d.holds_up())
+            .map(|d| d.name);
         if missing.is_none() {
             self.0.opened.store(true, Ordering::Release);
         }
@@ -140,7 +153,8 @@ impl Latch {
     fn set(&self, waiting_for: Option<String>) {
         let mut told = None;
         self.readiness.0.state.send_if_modified(|state| {
-            let Some(dependency) = state.dependencies.iter_mut().find(|d| d.name == self.name) else {
+            let Some(dependency) = state.dependencies.iter_mut().find(|d| d.name == self.name)
+            else {
                 return false;
             };
             let before = dependency.clone();
@@ -156,7 +170,11 @@ impl Latch {
         match told {
             Some(d) if d.up => tracing::info!(dependency = d.name, "dependency is up"),
             Some(d) => {
-                tracing::warn!(dependency = d.name, waiting_for = d.waiting_for, "dependency is away");
+                tracing::warn!(
+                    dependency = d.name,
+                    waiting_for = d.waiting_for,
+                    "dependency is away"
+                );
             }
             None => {}
         }
@@ -174,7 +192,10 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { every: Duration::from_secs(5), retry: Duration::from_millis(100) }
+        Self {
+            every: Duration::from_secs(5),
+            retry: Duration::from_millis(100),
+        }
     }
 }
 
@@ -242,11 +263,23 @@ mod tests {
         let (counted, seen) = (attempts.clone(), away.clone());
         let prepare = move || {
             let attempt = counted.fetch_add(1, Ordering::SeqCst);
-            async move { if attempt < 3 { Err("bolt://h:7687".to_owned()) } else { Ok(()) } }
+            async move {
+                if attempt < 3 {
+                    Err("bolt://h:7687".to_owned())
+                } else {
+                    Ok(())
+                }
+            }
         };
         let ping = move || {
             let away = seen.load(Ordering::SeqCst);
-            async move { if away { Err("bolt://h:7687".to_owned()) } else { Ok(()) } }
+            async move {
+                if away {
+                    Err("bolt://h:7687".to_owned())
+                } else {
+                    Ok(())
+                }
+            }
         };
         watch_over(&tasks, store, Pulse::default(), prepare, ping);
         readiness.ready().await;
@@ -254,10 +287,17 @@ mod tests {
         assert_eq!(readiness.closed(), None);
 
         bus.down("nats://h:4222");
-        assert!(readiness.state().is_ready(), "events wait in the outbox meanwhile");
+        assert!(
+            readiness.state().is_ready(),
+            "events wait in the outbox meanwhile"
+        );
         away.store(true, Ordering::SeqCst);
         let mut changes = readiness.changes();
-        let state = changes.wait_for(|state| !state.is_ready()).await.unwrap().clone();
+        let state = changes
+            .wait_for(|state| !state.is_ready())
+            .await
+            .unwrap()
+            .clone();
         assert_eq!(state.dependencies[0].waiting_for, "bolt://h:7687");
         assert_eq!(readiness.closed(), None, "calls find out for themselves");
         away.store(false, Ordering::SeqCst);

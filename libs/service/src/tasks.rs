@@ -267,7 +267,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn panic_text<'a>(panic: &'a (dyn Any + Send)) -> &'a str {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (
         panic.downcast_ref::<&'static str>(),
         panic.downcast_ref::<String>(),

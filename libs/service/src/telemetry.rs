@@ -38,9 +38,14 @@ impl Telemetry {
         format: LogFormat,
         otlp_endpoint: Option<&str>,
     ) -> Result<Self, Problems> {
-        let filter = EnvFilter::try_new(log)
-            .map_err(|e| Problem(format!("FLEET_LOG is not a list of tracing directives: {e}")))?;
-        let provider = otlp_endpoint.map(|endpoint| exporter(process, endpoint)).transpose()?;
+        let filter = EnvFilter::try_new(log).map_err(|e| {
+            Problem(format!(
+                "FLEET_LOG is not a list of tracing directives: {e}"
+            ))
+        })?;
+        let provider = otlp_endpoint
+            .map(|endpoint| exporter(process, endpoint))
+            .transpose()?;
         let traces = provider
             .as_ref()
             .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("fleet")));
@@ -53,7 +58,11 @@ impl Telemetry {
             LogFormat::Json => stderr.json().flatten_event(true).boxed(),
         };
         // A second installation in one process (tests) keeps the first.
-        let installed = tracing_subscriber::registry().with(filter).with(stderr).with(traces).try_init();
+        let installed = tracing_subscriber::registry()
+            .with(filter)
+            .with(stderr)
+            .with(traces)
+            .try_init();
         if installed.is_ok() {
             log_panics();
         }
@@ -83,15 +92,25 @@ fn exporter(process: &'static str, endpoint: &str) -> Result<SdkTracerProvider, 
         .with_endpoint(endpoint)
         .with_timeout(Duration::from_secs(5))
         .build()
-        .map_err(|e| Problem(format!("FLEET_OTLP_ENDPOINT is not the address of a collector: {e}")))?;
+        .map_err(|e| {
+            Problem(format!(
+                "FLEET_OTLP_ENDPOINT is not the address of a collector: {e}"
+            ))
+        })?;
     let resource = Resource::builder().with_service_name(process).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }
 
 /// Panics are logged like everything else; supervised tasks say afterwards what became of them.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let location = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(location, message, "panic");
     }));
@@ -101,8 +120,13 @@ fn log_panics() {
 /// Without a collector the caller's own is passed on.
 pub(crate) fn enter_trace(span: &Span, headers: &HeaderMap, traces: bool) -> String {
     if !traces {
-        let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
-        return given.filter(|text| is_traceparent(text)).unwrap_or_default().to_owned();
+        let given = headers
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
+        return given
+            .filter(|text| is_traceparent(text))
+            .unwrap_or_default()
+            .to_owned();
     }
     let propagator = TraceContextPropagator::new();
     // Fails only for a span that is filtered out; then there is nothing to trace.
@@ -117,7 +141,9 @@ fn is_traceparent(text: &str) -> bool {
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
     lengths == [2, 32, 16, 2]
         && text.starts_with("00-")
-        && text.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && text
+            .bytes()
+            .all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -153,7 +179,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", good.parse().unwrap());
         assert_eq!(enter_trace(&Span::none(), &headers, false), good);
-        for bad in ["", "00-xyz", &good.to_uppercase(), &good[..54], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\u{7f}"] {
+        for bad in [
+            "",
+            "00-xyz",
+            &good.to_uppercase(),
+            &good[..54],
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\u{7f}",
+        ] {
             assert!(!is_traceparent(bad), "{bad}");
         }
     }

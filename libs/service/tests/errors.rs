@@ -1,5 +1,6 @@
 //! What a caller sees of a failure: code, reason, details, bounded sizes; and the document
 //! that explains every reason.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use fleet_graph::{CommitError, Deadline, Label, NodeKey, ReadError, Unavailable};
 use fleet_service::{Call, DOMAIN, Fault, Reason};

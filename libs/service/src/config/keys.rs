@@ -60,7 +60,14 @@ pub struct Key {
 impl Key {
     /// An optional key without a default.
     pub const fn new(name: &'static str, env: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self { name, env, kind, preset: Preset::Absent, secret: false, doc }
+        Self {
+            name,
+            env,
+            kind,
+            preset: Preset::Absent,
+            secret: false,
+            doc,
+        }
     }
 
     /// With a default.
@@ -137,7 +144,9 @@ impl Key {
             }
             Kind::Flag => json!({ "type": "boolean" }),
             Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)?$" }),
-            Kind::Address => json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] }),
+            Kind::Address => {
+                json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
+            }
             Kind::Choice(words) => json!({ "enum": words }),
         };
         schema["description"] = self.doc.into();
@@ -155,7 +164,9 @@ impl Key {
 /// A checked value in its JSON type.
 pub(super) fn typed(kind: Kind, value: &str) -> Value {
     match kind {
-        Kind::Integer { .. } => value.parse::<i64>().map_or_else(|_| value.into(), Value::from),
+        Kind::Integer { .. } => value
+            .parse::<i64>()
+            .map_or_else(|_| value.into(), Value::from),
         Kind::Flag => Value::Bool(value == "true"),
         Kind::Text | Kind::Duration | Kind::Address | Kind::Path | Kind::Choice(_) => value.into(),
     }
@@ -163,7 +174,9 @@ pub(super) fn typed(kind: Kind, value: &str) -> Value {
 
 /// Reads `500ms`, `10s`, `5m`, `1h`, or a bare number of seconds.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let number: u64 = text[..digits].parse().ok()?;
     let seconds = |factor: u64| number.checked_mul(factor).map(Duration::from_secs);
     match &text[digits..] {

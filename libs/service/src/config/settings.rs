@@ -56,7 +56,7 @@ impl From<Problem> for Problems {
 }
 
 /// The checked values of all keys.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     keys: Vec<Key>,
     values: BTreeMap<&'static str, (String, Source)>,
@@ -81,7 +81,9 @@ impl Settings {
         for key in keys {
             if let Some(default) = key.default_text() {
                 sources.insert(key.name, Source::Default);
-                builder = builder.set_default(key.name, default).map_err(|e| broken(&e))?;
+                builder = builder
+                    .set_default(key.name, default)
+                    .map_err(|e| broken(&e))?;
             }
         }
         if let Some((path, text)) = file {
@@ -91,7 +93,11 @@ impl Settings {
                     Some(key) => {
                         sources.insert(key.name, Source::File);
                     }
-                    None => problems.push(unknown(&name, &format!("in {path}"), keys.iter().map(|k| k.name))),
+                    None => problems.push(unknown(
+                        &name,
+                        &format!("in {path}"),
+                        keys.iter().map(|k| k.name),
+                    )),
                 }
             }
             if problems.is_empty() {
@@ -104,13 +110,19 @@ impl Settings {
             match keys.iter().find(|key| key.env == name) {
                 Some(key) => {
                     sources.insert(key.name, Source::Environment);
-                    builder = builder.set_override(key.name, value).map_err(|e| broken(&e))?;
+                    builder = builder
+                        .set_override(key.name, value)
+                        .map_err(|e| broken(&e))?;
                 }
                 None if name.starts_with(PREFIX)
                     && !name.starts_with(TEST_PREFIX)
                     && !NO_SETTING.contains(&name.as_str()) =>
                 {
-                    problems.push(unknown(&name, "in the environment", keys.iter().map(|k| k.env)));
+                    problems.push(unknown(
+                        &name,
+                        "in the environment",
+                        keys.iter().map(|k| k.env),
+                    ));
                 }
                 None => {}
             }
@@ -119,9 +131,15 @@ impl Settings {
             match by_name(name) {
                 Some(key) => {
                     sources.insert(key.name, Source::Flag);
-                    builder = builder.set_override(key.name, value.as_str()).map_err(|e| broken(&e))?;
+                    builder = builder
+                        .set_override(key.name, value.as_str())
+                        .map_err(|e| broken(&e))?;
                 }
-                None => problems.push(unknown(name, "on the command line", keys.iter().map(|k| k.name))),
+                None => problems.push(unknown(
+                    name,
+                    "on the command line",
+                    keys.iter().map(|k| k.name),
+                )),
             }
         }
         let layered = builder.build().map_err(|e| broken(&e))?;
@@ -146,7 +164,14 @@ impl Settings {
                 Err(_) => problems.push(Problem(wrong(key, source, "", "must be a single value"))),
             }
         }
-        if problems.is_empty() { Ok(Self { keys: keys.to_vec(), values }) } else { Err(Problems(problems)) }
+        if problems.is_empty() {
+            Ok(Self {
+                keys: keys.to_vec(),
+                values,
+            })
+        } else {
+            Err(Problems(problems))
+        }
     }
 
     /// The table of keys.
@@ -156,7 +181,10 @@ impl Settings {
 
     /// A text, if it is set. Panics if the table has no such key.
     pub fn optional(&self, name: &str) -> Option<&str> {
-        assert!(self.keys.iter().any(|key| key.name == name), "{name} is in the table of keys");
+        assert!(
+            self.keys.iter().any(|key| key.name == name),
+            "{name} is in the table of keys"
+        );
         self.values.get(name).map(|(value, _)| value.as_str())
     }
 
@@ -218,17 +246,25 @@ impl Settings {
         let values = self.keys.iter().filter_map(|key| {
             let (value, source) = self.shown(key)?;
             let source = format!("{source:?}").to_lowercase();
-            Some((key.name.to_owned(), json!({ "value": value, "source": source, "env": key.env })))
+            Some((
+                key.name.to_owned(),
+                json!({ "value": value, "source": source, "env": key.env }),
+            ))
         });
         Value::Object(values.collect())
     }
 
     /// JSON Schema of the configuration file.
     pub fn schema(keys: &[Key]) -> Value {
-        let properties: serde_json::Map<_, _> =
-            keys.iter().map(|key| (key.name.to_owned(), key.schema())).collect();
-        let required: Vec<_> =
-            keys.iter().filter(|k| k.preset == Preset::Required).map(|k| k.name).collect();
+        let properties: serde_json::Map<_, _> = keys
+            .iter()
+            .map(|key| (key.name.to_owned(), key.schema()))
+            .collect();
+        let required: Vec<_> = keys
+            .iter()
+            .filter(|k| k.preset == Preset::Required)
+            .map(|k| k.name)
+            .collect();
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -249,10 +285,19 @@ impl Settings {
     }
 }
 
+impl std::fmt::Debug for Settings {
+    /// Masked, like everything that shows settings.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.print())
+    }
+}
+
 /// `scheme://user:password@host` without what stands before the `@`.
 fn mask_userinfo(value: &str) -> String {
     let masked = value.split(',').map(|part| {
-        let Some((scheme, rest)) = part.split_once("://") else { return part.to_owned() };
+        let Some((scheme, rest)) = part.split_once("://") else {
+            return part.to_owned();
+        };
         let authority = rest.find('/').unwrap_or(rest.len());
         match rest[..authority].rfind('@') {
             Some(at) => format!("{scheme}://***{}", &rest[at..]),
@@ -266,7 +311,9 @@ fn file_keys(path: &str, text: &str) -> Result<Vec<String>, Problems> {
     match text.parse::<toml::Table>() {
         Ok(table) => Ok(table.keys().cloned().collect()),
         Err(e) => {
-            let at = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let at = e
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let what = e.message().lines().next().unwrap_or_default();
             Err(Problem(format!("{path}:{at}: not a TOML file: {what}")).into())
         }
@@ -280,7 +327,11 @@ fn wrong(key: &Key, source: Source, value: &str, rule: &str) -> String {
     };
     match source {
         Source::Environment => format!("{} {rule}{found} ({})", key.env, key.doc),
-        Source::Flag => format!("--{} {rule}{found} ({})", key.name.replace('_', "-"), key.doc),
+        Source::Flag => format!(
+            "--{} {rule}{found} ({})",
+            key.name.replace('_', "-"),
+            key.doc
+        ),
         Source::File | Source::Default => format!("{} {rule}{found} ({})", key.name, key.doc),
     }
 }
@@ -294,7 +345,9 @@ fn unknown<'a>(name: &str, place: &str, known: impl Iterator<Item = &'a str>) ->
         Some((_, candidate)) => format!("did you mean {candidate}?"),
         None => "remove it, or see `config-schema` for the known keys".to_owned(),
     };
-    Problem(format!("{name} {place} is not a setting of this process: {cure}"))
+    Problem(format!(
+        "{name} {place} is not a setting of this process: {cure}"
+    ))
 }
 
 fn broken(e: &config::ConfigError) -> Problems {
@@ -308,28 +361,66 @@ mod tests {
 
     const KEYS: &[Key] = &[
         Key::new("neo4j_uri", "NEO4J_URI", Kind::Text, "bolt://host:7687").required(),
-        Key::new("neo4j_password", "NEO4J_PASSWORD", Kind::Text, "its password").required().secret(),
-        Key::new("grpc_port", "FLEET_GRPC_PORT", Kind::Integer { min: 0, max: 65_535 }, "port").or_number(50_054),
+        Key::new(
+            "neo4j_password",
+            "NEO4J_PASSWORD",
+            Kind::Text,
+            "its password",
+        )
+        .required()
+        .secret(),
+        Key::new(
+            "grpc_port",
+            "FLEET_GRPC_PORT",
+            Kind::Integer {
+                min: 0,
+                max: 65_535,
+            },
+            "port",
+        )
+        .or_number(50_054),
         Key::new("lease", "FLEET_LEASE", Kind::Duration, "how long").or("15m"),
-        Key::new("log_format", "FLEET_LOG_FORMAT", Kind::Choice(&["pretty", "json"]), "form").or("pretty"),
+        Key::new(
+            "log_format",
+            "FLEET_LOG_FORMAT",
+            Kind::Choice(&["pretty", "json"]),
+            "form",
+        )
+        .or("pretty"),
     ];
 
     fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        let required = [("NEO4J_URI", "bolt://u:p@h:7687"), ("NEO4J_PASSWORD", "hunter2"), ("PATH", "/bin")];
-        let all = required.iter().chain(pairs);
-        all.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        let required = [
+            ("NEO4J_URI", "bolt://u:p@h:7687"),
+            ("NEO4J_PASSWORD", "hunter2"),
+            ("PATH", "/bin"),
+        ];
+        let all: BTreeMap<_, _> = required.iter().chain(pairs).copied().collect();
+        all.into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
     }
 
     fn problems(file: Option<(&str, &str)>, pairs: &[(&str, &str)]) -> String {
-        Settings::load(KEYS, file, env(pairs), &[]).unwrap_err().to_string()
+        Settings::load(KEYS, file, env(pairs), &[])
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn later_layers_win_and_the_print_tells_the_source_without_secrets() {
-        let file = Some(("fleet.toml", "grpc_port = 1\nlease = \"2m\"\nlog_format = \"json\"\n"));
+        let file = Some((
+            "fleet.toml",
+            "grpc_port = 1\nlease = \"2m\"\nlog_format = \"json\"\n",
+        ));
         let flags = [("log_format".to_owned(), "pretty".to_owned())];
-        let settings =
-            Settings::load(KEYS, file, env(&[("FLEET_LEASE", "500ms"), ("FLEET_TEST_X", "")]), &flags).unwrap();
+        let settings = Settings::load(
+            KEYS,
+            file,
+            env(&[("FLEET_LEASE", "500ms"), ("FLEET_TEST_X", "")]),
+            &flags,
+        )
+        .unwrap();
         assert_eq!(settings.integer("grpc_port"), 1);
         assert_eq!(settings.duration("lease"), Duration::from_millis(500));
         assert_eq!(settings.text("log_format"), "pretty");
@@ -343,9 +434,15 @@ mod tests {
              lease = \"500ms\"  # FLEET_LEASE\n\
              log_format = \"pretty\"  # flag\n"
         );
-        let shown = settings.json().to_string();
-        assert!(!shown.contains("hunter2") && !shown.contains("u:p"), "{shown}");
-        assert!(printed.parse::<toml::Table>().is_ok(), "the print is a configuration file");
+        let shown = settings.json().to_string() + &format!("{settings:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("u:p"),
+            "{shown}"
+        );
+        assert!(
+            printed.parse::<toml::Table>().is_ok(),
+            "the print is a configuration file"
+        );
     }
 
     #[test]
@@ -359,18 +456,30 @@ mod tests {
             problems(Some(("f.toml", "leese = \"1m\"")), &[]),
             "leese in f.toml is not a setting of this process: did you mean lease?"
         );
-        assert!(problems(Some(("f.toml", "a = 1\nb = = 2\n")), &[]).starts_with("f.toml:2: not a TOML file"));
+        assert!(
+            problems(Some(("f.toml", "a = 1\nb = = 2\n")), &[])
+                .starts_with("f.toml:2: not a TOML file")
+        );
         assert_eq!(
             problems(None, &[("FLEET_GRPC_PORT", "70000")]),
             "FLEET_GRPC_PORT must be a whole number from 0 to 65535, not \"70000\" (port)"
         );
         assert!(problems(None, &[("FLEET_LEASE", "soon")]).contains("such as 500ms, 10s"));
-        assert!(problems(Some(("f.toml", "lease = [1, 2]")), &[]).contains("must be a single value"));
+        assert!(
+            problems(Some(("f.toml", "lease = [1, 2]")), &[]).contains("must be a single value")
+        );
         let missing = Settings::load(KEYS, None, Vec::new(), &[]).unwrap_err();
         assert_eq!(missing.0.len(), 2);
-        assert!(missing.to_string().starts_with("NEO4J_URI is required and not set"));
+        assert!(
+            missing
+                .to_string()
+                .starts_with("NEO4J_URI is required and not set")
+        );
         let empty = Settings::load(KEYS, None, env(&[("NEO4J_PASSWORD", "")]), &[]).unwrap_err();
-        assert_eq!(empty.to_string(), "NEO4J_PASSWORD must not be empty (its password)");
+        assert_eq!(
+            empty.to_string(),
+            "NEO4J_PASSWORD must not be empty (its password)"
+        );
     }
 
     #[test]
@@ -379,7 +488,10 @@ mod tests {
         assert_eq!(schema["required"], json!(["neo4j_uri", "neo4j_password"]));
         assert_eq!(schema["additionalProperties"], json!(false));
         assert_eq!(schema["properties"]["grpc_port"]["default"], json!(50_054));
-        assert_eq!(schema["properties"]["neo4j_password"]["writeOnly"], json!(true));
+        assert_eq!(
+            schema["properties"]["neo4j_password"]["writeOnly"],
+            json!(true)
+        );
         assert_eq!(schema["properties"]["lease"]["x-env"], json!("FLEET_LEASE"));
     }
 
@@ -391,7 +503,14 @@ mod tests {
             if let Some(default) = key.default_text() {
                 assert_eq!(key.check(&default), Ok(()), "{}", key.name);
             }
-            assert_eq!(keys.iter().filter(|k| k.name == key.name || k.env == key.env).count(), 1, "{}", key.name);
+            assert_eq!(
+                keys.iter()
+                    .filter(|k| k.name == key.name || k.env == key.env)
+                    .count(),
+                1,
+                "{}",
+                key.name
+            );
         }
         assert!(keys.len() > COMMON_KEYS.len());
 
@@ -400,14 +519,29 @@ mod tests {
             Common::from_settings(&settings)
         };
         assert_eq!(common(&[]).unwrap().grpc_port, service.grpc_port);
-        let open = common(&[("FLEET_BIND", "0.0.0.0")]).unwrap_err().to_string();
-        assert!(open.contains("FLEET_BIND") && open.contains("FLEET_INSECURE=true"), "{open}");
-        assert!(common(&[("FLEET_BIND", "0.0.0.0"), ("FLEET_INSECURE", "true")]).unwrap().insecure);
-        let half = common(&[("FLEET_JWT_SECRET_FILE", "/s")]).unwrap_err().to_string();
+        let open = common(&[("FLEET_BIND", "0.0.0.0")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            open.contains("FLEET_BIND") && open.contains("FLEET_INSECURE=true"),
+            "{open}"
+        );
+        assert!(
+            common(&[("FLEET_BIND", "0.0.0.0"), ("FLEET_INSECURE", "true")])
+                .unwrap()
+                .insecure
+        );
+        let half = common(&[("FLEET_JWT_SECRET_FILE", "/s")])
+            .unwrap_err()
+            .to_string();
         assert!(half.contains("FLEET_JWT_ISSUER"), "{half}");
-        let half = common(&[("FLEET_TLS_CERT_FILE", "/c")]).unwrap_err().to_string();
+        let half = common(&[("FLEET_TLS_CERT_FILE", "/c")])
+            .unwrap_err()
+            .to_string();
         assert!(half.contains("FLEET_TLS_KEY_FILE"), "{half}");
-        let order = common(&[("FLEET_DEADLINE_DEFAULT", "2m")]).unwrap_err().to_string();
+        let order = common(&[("FLEET_DEADLINE_DEFAULT", "2m")])
+            .unwrap_err()
+            .to_string();
         assert!(order.contains("FLEET_DEADLINE_MAX"), "{order}");
     }
 }

@@ -23,7 +23,11 @@ pub(crate) struct CallBody {
 impl CallBody {
     pub(crate) fn new(inner: Body, ending: Ending, stopping: Option<CancellationToken>) -> Self {
         let stopping = stopping.map(|token| Box::pin(token.cancelled_owned()));
-        Self { inner, ending: Some(ending), stopping }
+        Self {
+            inner,
+            ending: Some(ending),
+            stopping,
+        }
     }
 
     fn end(&mut self, code: Code) {
@@ -48,7 +52,8 @@ impl HttpBody for CallBody {
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    let code = Status::from_header_map(trailers).map_or(Code::Unknown, |s| s.code());
+                    let code =
+                        Status::from_header_map(trailers).map_or(Code::Unknown, |s| s.code());
                     self.end(code);
                 }
             }

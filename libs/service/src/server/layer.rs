@@ -81,7 +81,10 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        Calls { inner, shared: self.0.clone() }
+        Calls {
+            inner,
+            shared: self.0.clone(),
+        }
     }
 }
 
@@ -116,7 +119,9 @@ where
         let admitted = admit(shared, &method, request.headers(), &mut ending);
         let principal = match admitted {
             Ok(principal) => principal,
-            Err(fault) => return Box::pin(std::future::ready(Ok(ending.refuse(fault, &correlation)))),
+            Err(fault) => {
+                return Box::pin(std::future::ready(Ok(ending.refuse(fault, &correlation))));
+            }
         };
 
         let time = time_for(shared, &method, request.headers());
@@ -155,7 +160,10 @@ where
                 Ok(Err(never)) => match never {},
                 Err(_) => {
                     let name = ending.method.name.clone();
-                    ending.refuse(Fault::internal(format!("the handler of {name} panicked")), &correlation)
+                    ending.refuse(
+                        Fault::internal(format!("the handler of {name} panicked")),
+                        &correlation,
+                    )
                 }
             }
         };
@@ -173,8 +181,11 @@ fn admit(
     if method.kind == Kind::Health {
         return Ok(Principal::anonymous());
     }
-    let (room, what) =
-        if method.streaming { (&shared.streams, "streams") } else { (&shared.calls, "calls") };
+    let (room, what) = if method.streaming {
+        (&shared.streams, "streams")
+    } else {
+        (&shared.calls, "calls")
+    };
     match room.clone().try_acquire_owned() {
         Ok(permit) => ending.permit = Some(permit),
         Err(_) => {
@@ -187,7 +198,9 @@ fn admit(
     let principal = match &shared.authenticator {
         None => Principal::anonymous(),
         Some(authenticator) => {
-            let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let header = headers
+                .get(AUTHORIZATION)
+                .and_then(|value| value.to_str().ok());
             authenticator.principal(header)?
         }
     };
@@ -201,7 +214,10 @@ fn admit(
 
 /// The caller's time, or the default; at most the method's limit.
 fn time_for(shared: &Shared, method: &Method, headers: &HeaderMap) -> Duration {
-    let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+    let asked = headers
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(grpc_timeout);
     match asked {
         Some(asked) => (asked - CALLER_MARGIN.min(asked / 20)).min(method.longest),
         None => shared.deadline_default.min(method.longest),
@@ -228,9 +244,13 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 /// The caller's correlation id if it is 1 to 128 printable characters, otherwise a new one.
 fn correlation(shared: &Shared, headers: &HeaderMap) -> String {
-    let given = headers.get(CORRELATION_HEADER).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(CORRELATION_HEADER)
+        .and_then(|value| value.to_str().ok());
     match given {
-        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.to_owned(),
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            id.to_owned()
+        }
         _ => shared.ids.uuid().to_string(),
     }
 }
@@ -247,7 +267,11 @@ pub(crate) struct Ending {
 
 impl Ending {
     fn new(shared: &Shared, method: Arc<Method>) -> Self {
-        let gauge = if method.streaming { &shared.metrics.streams } else { &shared.metrics.in_flight };
+        let gauge = if method.streaming {
+            &shared.metrics.streams
+        } else {
+            &shared.metrics.in_flight
+        };
         gauge.inc();
         Self {
             method,
@@ -292,8 +316,14 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let took = (!self.method.streaming).then(|| self.started.elapsed());
         // Dropped without an end: the caller hung up.
-        self.method.metrics.ended(self.code.unwrap_or(Code::Cancelled), took);
-        let gauge = if self.method.streaming { &self.metrics.streams } else { &self.metrics.in_flight };
+        self.method
+            .metrics
+            .ended(self.code.unwrap_or(Code::Cancelled), took);
+        let gauge = if self.method.streaming {
+            &self.metrics.streams
+        } else {
+            &self.metrics.in_flight
+        };
         gauge.dec();
     }
 }
@@ -312,7 +342,10 @@ mod tests {
     fn reads_grpc_timeouts_and_nothing_else() {
         assert_eq!(grpc_timeout("10S"), Some(Duration::from_secs(10)));
         assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            grpc_timeout("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         for bad in ["", "S", "1", "123456789S", "-1S", "+1S", "1x", "1é"] {
             assert_eq!(grpc_timeout(bad), None, "{bad}");
         }

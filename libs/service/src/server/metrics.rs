@@ -13,8 +13,9 @@ use tonic::Code;
 use crate::SharedRegistry;
 
 /// Upper bounds of latency, in seconds.
-const LATENCY: [f64; 13] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const LATENCY: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MethodLabels {
@@ -48,18 +49,40 @@ impl RpcMetrics {
             shed: Counter::default(),
         };
         registry.with(|r| {
-            r.register("fleet_rpc_calls", "Calls ended, by method and code", metrics.calls.clone());
-            r.register("fleet_rpc_seconds", "Time of calls, streams excepted", metrics.latency.clone());
-            r.register("fleet_rpc_in_flight", "Calls in hand", metrics.in_flight.clone());
-            r.register("fleet_rpc_streams", "Open server streams", metrics.streams.clone());
-            r.register("fleet_rpc_shed", "Calls refused for want of room", metrics.shed.clone());
+            r.register(
+                "fleet_rpc_calls",
+                "Calls ended, by method and code",
+                metrics.calls.clone(),
+            );
+            r.register(
+                "fleet_rpc_seconds",
+                "Time of calls, streams excepted",
+                metrics.latency.clone(),
+            );
+            r.register(
+                "fleet_rpc_in_flight",
+                "Calls in hand",
+                metrics.in_flight.clone(),
+            );
+            r.register(
+                "fleet_rpc_streams",
+                "Open server streams",
+                metrics.streams.clone(),
+            );
+            r.register(
+                "fleet_rpc_shed",
+                "Calls refused for want of room",
+                metrics.shed.clone(),
+            );
         });
         metrics
     }
 
     /// The metrics of one method; taken once, so that a call looks nothing up.
     pub(crate) fn method(&self, method: &str) -> MethodMetrics {
-        let labels = MethodLabels { method: method.to_owned() };
+        let labels = MethodLabels {
+            method: method.to_owned(),
+        };
         MethodMetrics {
             method: method.to_owned(),
             calls: self.calls.clone(),
@@ -82,7 +105,10 @@ impl MethodMetrics {
     pub(crate) fn ended(&self, code: Code, took: Option<Duration>) {
         let index = usize::try_from(code as i32).unwrap_or(2).min(16);
         let counter = self.by_code[index].get_or_init(|| {
-            let labels = CallLabels { method: self.method.clone(), code: code_name(code) };
+            let labels = CallLabels {
+                method: self.method.clone(),
+                code: code_name(code),
+            };
             self.calls.get_or_create(&labels).clone()
         });
         counter.inc();

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
@@ -30,8 +31,10 @@ use crate::readiness::{Readiness, State};
 use crate::{Mounted, Process};
 
 const HEALTH: &str = "grpc.health.v1.Health";
-const REFLECTION: [&str; 2] =
-    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const REFLECTION: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -142,7 +145,9 @@ pub(crate) fn serve(
     settings: ServerSettings,
 ) -> Result<(SocketAddr, Running), ServeError> {
     let name = mounted.name;
-    let address = listener.local_addr().map_err(|source| ServeError::Listener { name, source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ServeError::Listener { name, source })?;
     let stopping = CancellationToken::new();
     let in_flight = TaskTracker::new();
     let shared = Shared {
@@ -176,50 +181,93 @@ pub(crate) fn serve(
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
         .max_connection_age(CONNECTION_AGE + Duration::from_secs(spread));
     if let Some(tls) = settings.tls {
-        transport = transport.tls_config(tls).map_err(|source| ServeError::Tls { name, source })?;
+        transport = transport
+            .tls_config(tls)
+            .map_err(|source| ServeError::Tls { name, source })?;
     }
     let reporter = HealthReporter::new();
     let routes = routes(mounted.routes.clone(), &mounted, &reporter)?;
-    let router = transport.layer(CallLayer(Arc::new(shared))).add_routes(routes);
+    let router = transport
+        .layer(CallLayer(Arc::new(shared)))
+        .add_routes(routes);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
 
     let services: Vec<_> = std::iter::once("").chain(mounted.grpc_services).collect();
+    for service in &services {
+        // Nobody hears "serving" before readiness was looked at.
+        let status = ServingStatus::NotServing;
+        reporter
+            .set_service_status(service, status)
+            .now_or_never()
+            .expect("nobody else has the reporter yet");
+    }
     let readiness = process.readiness.clone();
     process.tasks.keep("health", move |shutdown| {
-        report_health(readiness.clone(), reporter.clone(), services.clone(), shutdown)
+        report_health(
+            readiness.clone(),
+            reporter.clone(),
+            services.clone(),
+            shutdown,
+        )
     });
 
     let ended = TaskTracker::new();
     let until_stopped = stopping.clone();
-    let running = Running { name, stopping, in_flight, ended: ended.clone() };
+    let running = Running {
+        name,
+        stopping,
+        in_flight,
+        ended: ended.clone(),
+    };
     let token = ended.token();
     ended.close();
     let meant_to_end = until_stopped.clone();
     process.server_task(name, async move {
         let _token = token;
-        let served = router.serve_with_incoming_shutdown(incoming, until_stopped.cancelled_owned()).await;
+        let served = router
+            .serve_with_incoming_shutdown(incoming, until_stopped.cancelled_owned())
+            .await;
         if let Err(e) = served {
-            tracing::error!(service = name, error = crate::fault::chain(&e), "server failed");
+            tracing::error!(
+                service = name,
+                error = crate::fault::chain(&e),
+                "server failed"
+            );
         }
         meant_to_end.is_cancelled()
     });
     Ok((address, running))
 }
 
-fn routes(routes: Routes, mounted: &Mounted, reporter: &HealthReporter) -> Result<Routes, ServeError> {
+fn routes(
+    routes: Routes,
+    mounted: &Mounted,
+    reporter: &HealthReporter,
+) -> Result<Routes, ServeError> {
     let name = mounted.name;
-    let describe = |source: tonic_reflection::server::Error| ServeError::Descriptors { name, source: source.into() };
+    let describe = |source: tonic_reflection::server::Error| ServeError::Descriptors {
+        name,
+        source: source.into(),
+    };
     let builder = || {
         let mut builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(
+                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+            )
             .include_reflection_service(false);
         for set in &mounted.descriptor_sets {
             builder = builder.register_encoded_file_descriptor_set(set);
         }
-        let listed = mounted.grpc_services.iter().chain([&HEALTH]).chain(&REFLECTION);
-        listed.fold(builder, |builder, service| builder.with_service_name(*service))
+        let listed = mounted
+            .grpc_services
+            .iter()
+            .chain([&HEALTH])
+            .chain(&REFLECTION);
+        listed.fold(builder, |builder, service| {
+            builder.with_service_name(*service)
+        })
     };
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     Ok(routes
@@ -243,8 +291,10 @@ fn methods(
     ];
     let mut methods = HashMap::new();
     for set in mounted.descriptor_sets.iter().chain(&own) {
-        let set = FileDescriptorSet::decode(*set)
-            .map_err(|e| ServeError::Descriptors { name, source: e.into() })?;
+        let set = FileDescriptorSet::decode(*set).map_err(|e| ServeError::Descriptors {
+            name,
+            source: e.into(),
+        })?;
         for file in &set.file {
             for service in &file.service {
                 let service_name = format!("{}.{}", file.package(), service.name());
@@ -269,10 +319,22 @@ fn methods(
             }
         }
     }
-    let described = |service: &&str| methods.keys().any(|m| m.strip_prefix(*service).is_some_and(|rest| rest.starts_with('/')));
-    match mounted.grpc_services.iter().find(|service| !described(service)) {
+    let described = |service: &&str| {
+        methods.keys().any(|m| {
+            m.strip_prefix(*service)
+                .is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    match mounted
+        .grpc_services
+        .iter()
+        .find(|service| !described(service))
+    {
         None => Ok(methods),
-        Some(missing) => Err(ServeError::Descriptors { name, source: format!("it lacks {missing}").into() }),
+        Some(missing) => Err(ServeError::Descriptors {
+            name,
+            source: format!("it lacks {missing}").into(),
+        }),
     }
 }
 
@@ -288,7 +350,11 @@ async fn report_health(
     loop {
         let ready = State::is_ready(&changes.borrow_and_update());
         if told != Some(ready) {
-            let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+            let status = if ready {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
             for service in &services {
                 reporter.set_service_status(service, status).await;
             }
