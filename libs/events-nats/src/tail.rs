@@ -1,21 +1,30 @@
-//! Following a stream: an ordered consumer of this process alone.
+//! Following a stream: an ordered consumer of this process alone, made again behind the last
+//! message whenever the server forgets it.
+
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_trait::async_trait;
 use fleet_events::{RawMessage, Tail};
 use fleet_graph::{Deadline, Unavailable};
 use futures::StreamExt;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     link::{Link, away},
     wire::header_list,
 };
 
+/// How long a tail tries to go on by itself before it says that it cannot.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(crate) struct Follow {
     link: Link,
     stream: &'static str,
-    messages: pull::Ordered,
+    subjects: Vec<String>,
+    /// The place of the last message given out (or skipped).
+    after: u64,
+    messages: Option<pull::Ordered>,
 }
 
 impl Follow {
@@ -25,37 +34,51 @@ impl Follow {
         subjects: &[&str],
         deadline: Deadline,
     ) -> Result<Self, Unavailable> {
-        let on_server = link.names.stream(stream.name);
-        // From a place, not from "new": a consumer that has to be made again before its first
-        // message must not skip what was said meanwhile.
-        let last = link.stream_info(stream.name, deadline).await?.state.last_sequence;
+        // From a place, not from "new": when the consumer has to be made again, what was said
+        // meanwhile must not be skipped.
+        let after = link.stream_info(stream.name, deadline).await?.state.last_sequence;
+        let subjects = link.names.subjects(subjects);
+        let mut follow = Self { link, stream: stream.name, subjects, after, messages: None };
+        follow.messages = Some(follow.consume(deadline).await?);
+        Ok(follow)
+    }
+
+    async fn consume(&mut self, deadline: Deadline) -> Result<pull::Ordered, Unavailable> {
+        self.link.up(deadline).await?;
         let config = pull::OrderedConfig {
-            filter_subjects: link.names.subjects(subjects),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+            filter_subjects: self.subjects.clone(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.after + 1 },
             ..Default::default()
         };
+        let stream = self.link.names.stream(self.stream);
         let opened = async {
-            let consumer = link
+            let consumer = self
+                .link
                 .context
-                .create_consumer_on_stream(config, &on_server)
+                .create_consumer_on_stream(config, &stream)
                 .await
                 .map_err(|error| away(error.to_string()))?;
             consumer.messages().await.map_err(|error| away(error.to_string()))
         };
-        let messages = timeout_at(deadline.instant(), opened)
+        timeout_at(deadline.instant(), opened)
             .await
-            .map_err(|_| away("the tail could not be opened within the deadline"))??;
-        Ok(Self { link, stream: stream.name, messages })
+            .map_err(|_| away("the tail could not be opened within the deadline"))?
     }
-}
 
-#[async_trait]
-impl Tail for Follow {
-    async fn next(&mut self) -> Result<RawMessage, Unavailable> {
-        let message = match self.messages.next().await {
+    /// The next message of the consumer; an error of it means that it has to be made again.
+    async fn take(&mut self) -> Result<RawMessage, Unavailable> {
+        let messages = match &mut self.messages {
+            Some(messages) => messages,
+            None => {
+                let deadline = Deadline::after(self.link.settings.connect_within);
+                let opened = self.consume(deadline).await?;
+                self.messages.insert(opened)
+            }
+        };
+        let message = match messages.next().await {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(away(error.to_string())),
-            None => return Err(away("the tail has ended")),
+            None => return Err(away("the consumer of the tail has ended")),
         };
         let sequence = message.info().map_err(|error| away(error.to_string()))?.stream_sequence;
         Ok(RawMessage {
@@ -65,5 +88,34 @@ impl Tail for Follow {
             headers: header_list(message.headers.as_ref()),
             body: message.payload.to_vec(),
         })
+    }
+}
+
+#[async_trait]
+impl Tail for Follow {
+    /// After an error the tail may be asked again: it goes on where it was.
+    async fn next(&mut self) -> Result<RawMessage, Unavailable> {
+        let mut trouble: Option<Instant> = None;
+        let mut failures = 0;
+        loop {
+            match self.take().await {
+                Ok(message) if message.sequence <= self.after => {}
+                Ok(message) => {
+                    self.after = message.sequence;
+                    return Ok(message);
+                }
+                Err(problem) => {
+                    self.messages = None;
+                    let since = *trouble.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        return Err(problem);
+                    }
+                    tracing::debug!(%problem, stream = self.stream, "tail is opened again");
+                    failures += 1;
+                    let settings = &self.link.settings;
+                    tokio::time::sleep(settings.backoff.delay(failures, settings.seed)).await;
+                }
+            }
+        }
     }
 }
