@@ -6,6 +6,7 @@
 
 mod admin;
 mod auth;
+pub mod backends;
 mod call;
 mod cli;
 pub mod config;
@@ -23,6 +24,7 @@ mod tasks;
 mod telemetry;
 
 pub use auth::{Authenticator, KeyError};
+pub use backends::main;
 pub use call::{CORRELATION_HEADER, Call, DEFAULT_DEADLINE, Principal};
 pub use deps::{Deps, SharedRegistry};
 pub use fault::{DOMAIN, Fault, Metadata};

@@ -209,16 +209,23 @@ where
     C: Fn() -> CF + Send + Sync + 'static,
     CF: Future<Output = Result<(), String>> + Send + 'static,
 {
+    let name = latch.name;
     let shared = Arc::new((latch, prepare, ping, AtomicBool::new(false)));
-    tasks.keep("dependency-watch", move |shutdown| {
+    tasks.keep(name, move |shutdown| {
         let shared = shared.clone();
         async move {
             let (latch, prepare, ping, prepared) = &*shared;
             let mut pause = pulse.retry;
             loop {
-                let outcome = match prepared.load(Ordering::Relaxed) {
-                    true => ping().await,
-                    false => prepare().await,
+                let attempt = async {
+                    match prepared.load(Ordering::Relaxed) {
+                        true => ping().await,
+                        false => prepare().await,
+                    }
+                };
+                let outcome = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    outcome = attempt => outcome,
                 };
                 let wait = match outcome {
                     Ok(()) => {

@@ -69,42 +69,16 @@ impl Process {
             &self.tasks,
             self.readiness.latch(store_name, Need::Always),
             Pulse::default(),
-            move || {
-                let store = migrating.clone();
-                async move {
-                    store
-                        .migrate(Deadline::after(MIGRATE_WITHIN))
-                        .await
-                        .map_err(|e| e.to_string())
-                }
-            },
-            move || {
-                let store = pinged.clone();
-                async move {
-                    store
-                        .ping(Deadline::after(PING_WITHIN))
-                        .await
-                        .map_err(|e| e.to_string())
-                }
-            },
+            move || migrate(migrating.clone()),
+            move || ping_store(pinged.clone()),
         );
         let (reconciled, pinged) = (bus.clone(), bus.clone());
         watch_over(
             &self.tasks,
             self.readiness.latch(bus_name, Need::AtStart),
             Pulse::default(),
-            move || {
-                let bus = reconciled.clone();
-                async move { reconcile(&*bus, streams).await }
-            },
-            move || {
-                let bus = pinged.clone();
-                async move {
-                    bus.ping(Deadline::after(PING_WITHIN))
-                        .await
-                        .map_err(|e| e.to_string())
-                }
-            },
+            move || reconcile(reconciled.clone(), streams),
+            move || ping_bus(pinged.clone()),
         );
         let settings = RelaySettings {
             seed: self.ids.random(),
@@ -128,7 +102,26 @@ impl Process {
     }
 }
 
-async fn reconcile(bus: &dyn Bus, streams: Streams) -> Result<(), String> {
+async fn ping_store(store: Arc<dyn Store>) -> Result<(), String> {
+    let deadline = Deadline::after(PING_WITHIN);
+    store.ping(deadline).await.map_err(|e| e.to_string())
+}
+
+async fn ping_bus(bus: Arc<dyn Bus>) -> Result<(), String> {
+    let deadline = Deadline::after(PING_WITHIN);
+    bus.ping(deadline).await.map_err(|e| e.to_string())
+}
+
+// Both ping first: whether the server is there at all is known soon.
+
+async fn migrate(store: Arc<dyn Store>) -> Result<(), String> {
+    ping_store(store.clone()).await?;
+    let deadline = Deadline::after(MIGRATE_WITHIN);
+    store.migrate(deadline).await.map_err(|e| e.to_string())
+}
+
+async fn reconcile(bus: Arc<dyn Bus>, streams: Streams) -> Result<(), String> {
+    ping_bus(bus.clone()).await?;
     let deadline = Deadline::after(MIGRATE_WITHIN);
     let left = match streams {
         Streams::Apply => bus.apply(deadline).await,

@@ -43,7 +43,7 @@ pub const COMMON_KEYS: &[Key] = &[
         Kind::Text,
         "What is logged, as tracing directives, e.g. info,fleet_workflow=debug.",
     )
-    .or("info"),
+    .or("info,async_nats=warn,neo4rs=warn"),
     Key::new(
         "log_format",
         "FLEET_LOG_FORMAT",
@@ -281,6 +281,11 @@ impl Common {
             deadline_default: settings.duration("deadline_default"),
             deadline_max: settings.duration("deadline_max"),
         };
+        if !is_deployment(&common.deployment) {
+            return Err(problem(
+                "FLEET_DEPLOYMENT must be 1 to 32 of a-z 0-9 -, as it names things on the servers",
+            ));
+        }
         if common.deadline_default > common.deadline_max {
             return Err(problem(
                 "FLEET_DEADLINE_DEFAULT must not be longer than FLEET_DEADLINE_MAX",
@@ -296,6 +301,11 @@ impl Common {
         }
         Ok(common)
     }
+}
+
+fn is_deployment(name: &str) -> bool {
+    let grammatical = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(grammatical)
 }
 
 fn jwt(settings: &Settings) -> Result<Option<JwtSettings>, Problems> {
