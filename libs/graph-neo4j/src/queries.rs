@@ -134,6 +134,13 @@ fn filters(index: Index, node: &str, value: impl Fn(usize) -> String) -> String 
     })
 }
 
+/// Names the index: among several that fit, the planner prefers what was cheapest when the
+/// graph was small, and sorts.
+fn hint(index: Index, node: &str) -> String {
+    let fields = [index.filters(), &["_ord"]].concat().join(", ");
+    format!("USING INDEX {node}:{}({fields})", index.label().as_str())
+}
+
 /// The total of a listing as a sub-query that gives `total`. Without filters it comes from the
 /// count store; with them it costs its matches, up to the bound.
 fn total(index: Index, imports: &str, value: impl Fn(usize) -> String) -> String {
@@ -142,10 +149,11 @@ fn total(index: Index, imports: &str, value: impl Fn(usize) -> String) -> String
         return format!("CALL ({imports}) {{ MATCH (m:{label}) RETURN count(m) AS total }}");
     }
     let filters = filters(index, "m", value);
-    let bound = EXACT_TOTAL + 1;
+    let (bound, hint) = (EXACT_TOTAL + 1, hint(index, "m"));
     format!(
         "CALL ({imports}) {{
-  MATCH (m:{label}) WHERE {filters}m._ord > ''
+  MATCH (m:{label}) {hint}
+  WHERE {filters}m._ord > ''
   WITH m LIMIT {bound}
   RETURN count(m) AS total
 }}"
@@ -155,7 +163,7 @@ fn total(index: Index, imports: &str, value: impl Fn(usize) -> String) -> String
 /// One page of a listing: parameters `v0`…, `after` (empty: from the start), `before` if
 /// bounded, `offset`, `limit`. An ord is never empty, so `_ord > ''` is no condition but the
 /// word that lets the planner read the index in order.
-pub(crate) fn scan(index: Index, bounded: bool, descending: bool, with_total: bool) -> String {
+pub fn scan(index: Index, bounded: bool, descending: bool, with_total: bool) -> String {
     let label = index.label().as_str();
     let value = |n| format!("$v{n}");
     let filters = filters(index, "n", value);
@@ -164,8 +172,9 @@ pub(crate) fn scan(index: Index, bounded: bool, descending: bool, with_total: bo
     let order = index.filters().iter().chain(&["_ord"]);
     let order: Vec<_> = order.map(|name| format!("n.{name}{direction}")).collect();
     let order = order.join(", ");
+    let hint = hint(index, "n");
     let mut text = format!(
-        "MATCH (n:{label})
+        "MATCH (n:{label}) {hint}
 WHERE {filters}n._ord > $after{before}
 WITH n ORDER BY {order} SKIP $offset LIMIT $limit
 WITH collect(properties(n)) AS nodes
@@ -188,7 +197,7 @@ pub(crate) fn scan_of(scan_asked: &Scan) -> String {
 
 /// Counts of several listings; parameter `q_<listing>` is a list of lists of filter values,
 /// column `c_<listing>` the list of counts.
-pub(crate) fn counts(indexes: &BTreeSet<Index>) -> String {
+pub fn counts(indexes: &BTreeSet<Index>) -> String {
     let mut text = String::from("WITH 1 AS one\n");
     let mut columns = Vec::new();
     for index in indexes {
@@ -284,7 +293,7 @@ RETURN nodes, edges, {} AS cut",
 
 /// Pending events, oldest first.
 pub(crate) const PENDING: &str = "\
-MATCH (o:Outbox)
+MATCH (o:Outbox) USING INDEX o:Outbox(_deployment, _pending)
 WHERE o._deployment = $deployment AND o._pending > '' AND o._pending < $before
 WITH o ORDER BY o._deployment, o._pending LIMIT $limit
 RETURN collect(properties(o)) AS events";
@@ -299,7 +308,7 @@ RETURN count(o) AS count";
 
 /// And back.
 pub(crate) const UNPUBLISH: &str = "\
-MATCH (o:Outbox)
+MATCH (o:Outbox) USING INDEX o:Outbox(_deployment, _published)
 WHERE o._deployment = $deployment AND o._published >= $since
 SET o._pending = o._ord
 REMOVE o._published
@@ -314,7 +323,7 @@ RETURN count(o) AS count";
 
 /// Events published long ago.
 pub(crate) const REMOVE_PUBLISHED: &str = "\
-MATCH (o:Outbox)
+MATCH (o:Outbox) USING INDEX o:Outbox(_deployment, _published)
 WHERE o._deployment = $deployment AND o._published < $before
 WITH o LIMIT $limit
 DELETE o
@@ -322,14 +331,14 @@ RETURN count(o) AS count";
 
 /// How many events are pending, and the place of the first.
 pub(crate) const BACKLOG: &str = "\
-MATCH (o:Outbox)
+MATCH (o:Outbox) USING INDEX o:Outbox(_deployment, _pending)
 WHERE o._deployment = $deployment AND o._pending > ''
 RETURN count(o) AS count, min(o._pending) AS oldest";
 
 /// Old rows of one kind.
 pub(crate) fn prune(label: &'static str) -> String {
     format!(
-        "MATCH (n:{label})
+        "MATCH (n:{label}) USING INDEX n:{label}(_deployment, _at)
 WHERE n._deployment = $deployment AND n._at < $before
 WITH n LIMIT $limit
 DELETE n
