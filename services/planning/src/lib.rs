@@ -43,26 +43,37 @@ use fleet_service::{Deps, Mounted, limited};
 pub use config::{Config, KEYS};
 pub use consumers::WorkflowEvents;
 
-/// Starts planning: its consumer runs on `deps.tasks` from now on; its calls are answered once
-/// the process serves what this gives.
-pub fn start(deps: &Deps, config: &Config) -> Mounted {
+/// A setting that can never work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("dor_threshold is {0}; a score goes from 0 to 100")]
+pub struct InvalidThreshold(pub i32);
+
+/// Starts planning: its consumer runs on the tasks of `deps` from now on; its calls are
+/// answered once the process serves what this gives.
+///
+/// # Errors
+/// A threshold that is no score.
+pub fn start(deps: Deps, config: Config) -> Result<Mounted, InvalidThreshold> {
+    if !(0..=100).contains(&config.dor_threshold) {
+        return Err(InvalidThreshold(config.dor_threshold));
+    }
+    let Deps { committer, store, bus, clock, ids, tasks, .. } = deps;
     let app = Arc::new(app::App {
-        store: deps.store.clone(),
-        committer: deps.committer.clone(),
-        clock: deps.clock.clone(),
-        ids: deps.ids.clone(),
-        tasks: deps.tasks.clone(),
+        store,
+        committer,
+        clock: clock.clone(),
+        ids,
+        tasks: tasks.clone(),
         dor_threshold: config.dor_threshold,
         commit_attempts: config.commit_attempts,
     });
     let consumer = &fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS;
     let handler = Arc::new(WorkflowEvents::new(app.clone()));
-    let (bus, clock, settings) = (deps.bus.clone(), deps.clock.clone(), config.consumer.clone());
-    deps.tasks.keep(consumer.name, move |shutdown| {
-        let (bus, clock, settings) = (bus.clone(), clock.clone(), settings.clone());
+    tasks.keep(consumer.name, move |shutdown| {
+        let (bus, clock, settings) = (bus.clone(), clock.clone(), config.consumer.clone());
         run_consumer(bus, consumer, handler.clone(), clock, settings, shutdown)
     });
     let server = PlanningServiceServer::new(grpc::Planning::new(app));
-    Mounted::new(fleet_topology::services::PLANNING.name, fleet_proto::DESCRIPTOR_SET)
-        .serve(limited!(server))
+    Ok(Mounted::new(fleet_topology::services::PLANNING.name, fleet_proto::DESCRIPTOR_SET)
+        .serve(limited!(server)))
 }
