@@ -7,7 +7,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use fleet_events::Bus;
 use fleet_events_nats as nats;
+use fleet_graph::Store;
 use fleet_graph_neo4j as neo4j;
 use secrecy::SecretString;
 
@@ -92,17 +94,43 @@ pub const BACKEND_KEYS: &[Key] = &[
 /// # Errors
 /// Settings that can never work; servers that are away are none.
 pub async fn open(settings: &Settings, common: &Common, seed: u64) -> Result<Backends, Problems> {
+    Ok(Backends {
+        store: neo4j(settings, common, settings.text("neo4j_uri"))?,
+        store_name: "neo4j",
+        bus: nats(settings, common, settings.text("nats_url"), seed).await?,
+        bus_name: "nats",
+    })
+}
+
+/// The graph at `uri`.
+///
+/// # Errors
+/// Settings that can never work.
+pub fn neo4j(settings: &Settings, common: &Common, uri: &str) -> Result<Arc<dyn Store>, Problems> {
     let store = neo4j::Settings {
         database: settings.optional("neo4j_database").map(ToOwned::to_owned),
         deployment: common.deployment.clone(),
         max_connections: settings.count("neo4j_connections"),
         ..neo4j::Settings::new(
-            settings.text("neo4j_uri"),
+            uri,
             settings.text("neo4j_user"),
             SecretString::from(settings.text("neo4j_password")),
         )
     };
     let store = neo4j::Neo4j::connect(store).map_err(|e| problem("NEO4J_URI", &e))?;
+    Ok(Arc::new(store))
+}
+
+/// The bus at `url`. `seed` spreads the timers of replicas.
+///
+/// # Errors
+/// Settings that can never work.
+pub async fn nats(
+    settings: &Settings,
+    common: &Common,
+    url: &str,
+    seed: u64,
+) -> Result<Arc<dyn Bus>, Problems> {
     let bus = nats::Settings {
         deployment: common.deployment.clone(),
         sync_interval: settings.duration("nats_sync_interval"),
@@ -121,17 +149,12 @@ pub async fn open(settings: &Settings, common: &Common, seed: u64) -> Result<Bac
             client_certificate: None,
         },
         seed,
-        ..nats::Settings::new(settings.text("nats_url"))
+        ..nats::Settings::new(url)
     };
     let bus = nats::NatsBus::connect(bus)
         .await
         .map_err(|e| problem("NATS_URL", &e))?;
-    Ok(Backends {
-        store: Arc::new(store),
-        store_name: "neo4j",
-        bus: Arc::new(bus),
-        bus_name: "nats",
-    })
+    Ok(Arc::new(bus))
 }
 
 /// `main` of a service binary on Neo4j and NATS:

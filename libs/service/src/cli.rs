@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Key, Problem, Problems, Settings};
 
 /// What a command line asks for.
 #[derive(Debug)]
-pub(crate) enum Invocation {
+pub enum Invocation {
     /// Serve with these settings.
     Serve(Settings),
     /// Print this and end.
@@ -33,8 +33,26 @@ pub(crate) fn read(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Invocation, Refusal> {
     let matches = command(package, about, keys)
+        .version(env!("CARGO_PKG_VERSION"))
         .try_get_matches_from(arguments)
         .map_err(Refusal::Usage)?;
+    settings(&matches, keys, environment).map_err(Refusal::Config)
+}
+
+/// The environment, without entries that are not text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+}
+
+/// What the matches of a [`command`] ask for, on top of file and environment.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn settings(
+    matches: &ArgMatches,
+    keys: &[Key],
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Invocation, Problems> {
     if matches.subcommand_name() == Some("config-schema") {
         return Ok(Invocation::Print(format!("{:#}\n", Settings::schema(keys))));
     }
@@ -50,7 +68,7 @@ pub(crate) fn read(
     let file = match path {
         None => None,
         Some(path) => {
-            let text = file_text(&path).map_err(Refusal::Config)?;
+            let text = file_text(&path)?;
             Some((path, text))
         }
     };
@@ -67,14 +85,16 @@ pub(crate) fn read(
     let file = file
         .as_ref()
         .map(|(path, text)| (path.as_str(), text.as_str()));
-    let settings = Settings::load(keys, file, environment, &flags).map_err(Refusal::Config)?;
+    let settings = Settings::load(keys, file, environment, &flags)?;
     if matches.get_flag("print-config") {
         return Ok(Invocation::Print(settings.print()));
     }
     Ok(Invocation::Serve(settings))
 }
 
-fn command(package: &'static str, about: &'static str, keys: &[Key]) -> Command {
+/// The command of a process with these keys: a flag for each that is no secret, `--config`,
+/// `--print-config`, and `config-schema`.
+pub fn command(package: &'static str, about: &'static str, keys: &[Key]) -> Command {
     let flags = keys.iter().filter(|key| !key.secret).map(|key| {
         let default = key
             .default_text()
@@ -86,7 +106,6 @@ fn command(package: &'static str, about: &'static str, keys: &[Key]) -> Command 
     });
     Command::new(package)
         .about(about)
-        .version(env!("CARGO_PKG_VERSION"))
         .arg(
             Arg::new("config")
                 .long("config")

@@ -28,6 +28,8 @@ pub struct Deps {
     pub deployment: String,
     /// Where metrics are registered.
     pub metrics: SharedRegistry,
+    /// Where relay and consumers count; registered already.
+    pub event_metrics: fleet_events::Metrics,
 }
 
 /// The metrics of the process: a value that is passed on, not a global.

@@ -8,7 +8,7 @@ mod admin;
 mod auth;
 pub mod backends;
 mod call;
-mod cli;
+pub mod cli;
 pub mod config;
 mod deps;
 mod fault;

@@ -71,7 +71,8 @@ impl Process {
         Ok(address)
     }
 
-    /// Serves the admin pages; `config` is shown under `/config` and must be masked already.
+    /// Serves the admin pages and `more` beside them; `config` is shown under `/config` and
+    /// must be masked already.
     ///
     /// # Errors
     /// A listener that is of no use.
@@ -79,9 +80,11 @@ impl Process {
         &self,
         listener: TcpListener,
         config: &serde_json::Value,
+        more: axum::Router,
     ) -> std::io::Result<SocketAddr> {
         let address = listener.local_addr()?;
-        let router = crate::admin::router(self.readiness.clone(), self.metrics.clone(), config);
+        let router = crate::admin::router(self.readiness.clone(), self.metrics.clone(), config)
+            .merge(more);
         let stop = self.admin_stop.clone();
         tracing::info!(%address, "serving admin pages");
         self.server_task("admin", async move {

@@ -84,8 +84,9 @@ impl Process {
             seed: self.ids.random(),
             ..RelaySettings::default()
         };
+        let event_metrics = settings.metrics.clone();
         self.metrics
-            .with(|registry| settings.metrics.register(registry));
+            .with(|registry| event_metrics.register(registry));
         let (relay, committer) =
             Relay::new(store.clone(), bus.clone(), self.clock.clone(), settings);
         self.tasks.flusher("relay", |shutdown| relay.run(shutdown));
@@ -98,6 +99,7 @@ impl Process {
             tasks: self.tasks.clone(),
             deployment: deployment.to_owned(),
             metrics: self.metrics.clone(),
+            event_metrics,
         }
     }
 }
@@ -159,14 +161,12 @@ pub fn run<E: Into<Box<dyn Error + Send + Sync>>>(
 ) -> ExitCode {
     let service = fleet_topology::service(service).expect("the topology knows every service");
     let keys = service_keys(service, own);
-    let environment = std::env::vars_os()
-        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let settings = match cli::read(
         service.package,
         service.grpc_service,
         &keys,
         std::env::args_os(),
-        environment,
+        cli::environment(),
     ) {
         Ok(Invocation::Serve(settings)) => settings,
         Ok(Invocation::Print(text)) => {
@@ -267,7 +267,7 @@ async fn serve<E: Into<Box<dyn Error + Send + Sync>>>(
     if let Err(e) = process.serve(mounted, listener, server_settings) {
         return fail(service.package, &crate::fault::chain(&e), EXIT_CONFIG);
     }
-    if let Err(e) = process.serve_admin(admin, &settings.json()) {
+    if let Err(e) = process.serve_admin(admin, &settings.json(), axum::Router::new()) {
         return fail(
             service.package,
             &format!("the admin pages cannot be served: {e}"),

@@ -91,6 +91,15 @@ impl Key {
         self
     }
 
+    /// May be left out, whatever it was before; a default stays.
+    #[must_use]
+    pub const fn optional(mut self) -> Self {
+        if matches!(self.preset, Preset::Required) {
+            self.preset = Preset::Absent;
+        }
+        self
+    }
+
     /// Never shown.
     #[must_use]
     pub const fn secret(mut self) -> Self {
