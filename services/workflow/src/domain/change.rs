@@ -32,6 +32,12 @@ pub struct Hop {
     pub feedback: Option<String>,
     /// What was handed in with it.
     pub artifacts: BTreeMap<String, String>,
+    /// What the actor said about it; empty if nothing.
+    pub summary: String,
+    /// Whether the actor thought that it succeeded.
+    pub success: Option<bool>,
+    /// How many operations it took.
+    pub operations: i64,
     /// The claim that was current when it happened; 0 = none.
     pub claim_epoch: i64,
     /// The execution of the story.
@@ -122,6 +128,9 @@ pub struct Change {
 pub(super) struct Carried {
     pub feedback: Option<String>,
     pub artifacts: BTreeMap<String, String>,
+    pub summary: String,
+    pub success: Option<bool>,
+    pub operations: i64,
 }
 
 /// A change in the making.
@@ -188,6 +197,9 @@ impl<'m> Step<'m> {
             at: self.at,
             feedback: carried.feedback,
             artifacts: carried.artifacts,
+            summary: carried.summary,
+            success: carried.success,
+            operations: carried.operations,
             claim_epoch,
             execution: self.run.execution,
             next_role: self.run.role_in_charge(self.machine),

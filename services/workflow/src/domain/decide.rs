@@ -42,6 +42,10 @@ pub struct Handed {
     pub artifacts: BTreeMap<String, String>,
     /// What the actor says about it.
     pub summary: String,
+    /// Whether the actor thinks that it succeeded; recorded, decides nothing.
+    pub success: Option<bool>,
+    /// How many operations it took; recorded, decides nothing.
+    pub operations: i64,
 }
 
 impl Handed {
@@ -364,6 +368,9 @@ fn carry_out(step: &mut Step<'_>, rule: &Rule, actor: &Actor, handed: &Handed) {
     let carried = Carried {
         feedback: (!feedback.is_empty()).then(|| feedback.to_owned()),
         artifacts: handed.artifacts.clone(),
+        summary: handed.summary.clone(),
+        success: handed.success,
+        operations: handed.operations,
     };
     step.hop(to, action, actor, carried);
     let too_often = step.machine.limits().max_rejections.is_some_and(|max| step.run.strikes >= max);

@@ -45,7 +45,9 @@ pub struct StoryRun {
     pub judged: Judged,
     /// Rejections in tasks that ended in this execution.
     pub rejections: i64,
-    /// Tasks done without any rejection.
+    /// Tasks done in this execution (an earlier one may have done others).
+    pub done_here: i64,
+    /// Those of them that were never rejected.
     pub first_try: i64,
 }
 
@@ -63,6 +65,7 @@ impl StoryRun {
             created_at: now,
             judged: Judged::default(),
             rejections: 0,
+            done_here: 0,
             first_try: 0,
         }
     }
@@ -105,7 +108,10 @@ pub fn task_ended(
 ) -> Ended {
     let mut story = story.clone();
     match outcome {
-        Outcome::Done => story.done += 1,
+        Outcome::Done => {
+            story.done += 1;
+            story.done_here += 1;
+        }
         Outcome::Cancelled => story.cancelled += 1,
     }
     story.judged = story.judged.plus(ended.judged);

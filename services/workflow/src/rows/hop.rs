@@ -48,6 +48,15 @@ pub struct HopRow {
     /// What was handed in.
     #[serde(default)]
     pub artifacts_json: String,
+    /// What the actor said about it.
+    #[serde(default)]
+    pub summary: String,
+    /// Whether the actor thought that it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<bool>,
+    /// How many operations it took.
+    #[serde(default)]
+    pub operations: i64,
     /// When.
     pub at: Timestamp,
     /// The claim that was current.
@@ -80,6 +89,9 @@ impl HopRow {
             agent_id: hop.agent.clone(),
             feedback: hop.feedback.clone().unwrap_or_default(),
             artifacts_json,
+            summary: hop.summary.clone(),
+            success: hop.success,
+            operations: hop.operations,
             at: hop.at,
             claim_epoch: hop.claim_epoch,
             event_id,

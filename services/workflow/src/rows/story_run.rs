@@ -21,6 +21,7 @@ pub struct StoryRunRow {
     qa_verdicts: i64,
     qa_ms: i64,
     rejections: i64,
+    done_here: i64,
     first_try: i64,
 }
 
@@ -41,6 +42,7 @@ impl StoryRunRow {
             qa_verdicts: run.judged.qa,
             qa_ms: run.judged.qa_ms,
             rejections: run.rejections,
+            done_here: run.done_here,
             first_try: run.first_try,
         }
     }
@@ -82,6 +84,7 @@ impl StoryRunRow {
                 qa_ms: row.qa_ms,
             },
             rejections: row.rejections,
+            done_here: row.done_here,
             first_try: row.first_try,
         })
     }
