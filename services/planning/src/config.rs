@@ -7,9 +7,27 @@ use crate::domain::DEFAULT_THRESHOLD;
 
 /// Planning's own keys.
 pub const KEYS: &[Key] = &[
-    Key::new("dor_threshold", "FLEET_DOR_THRESHOLD", Kind::Integer { min: 0, max: 100 }, "What the Definition of Ready of a story must reach before planning.").or("80"),
-    Key::new("commit_attempts", "FLEET_COMMIT_ATTEMPTS", Kind::Integer { min: 1, max: 1_000 }, "How often a change is decided anew when others were faster, before ABORTED.").or("32"),
-    Key::new("consumer_concurrency", "FLEET_CONSUMER_CONCURRENCY", Kind::Integer { min: 1, max: 1_000 }, "Events handled side by side by each consumer.").or("16"),
+    Key::new(
+        "dor_threshold",
+        "FLEET_DOR_THRESHOLD",
+        Kind::Integer { min: 0, max: 100 },
+        "What the Definition of Ready of a story must reach before planning.",
+    )
+    .or("80"),
+    Key::new(
+        "commit_attempts",
+        "FLEET_COMMIT_ATTEMPTS",
+        Kind::Integer { min: 1, max: 1_000 },
+        "How often a change is decided anew when others were faster, before ABORTED.",
+    )
+    .or("32"),
+    Key::new(
+        "consumer_concurrency",
+        "FLEET_CONSUMER_CONCURRENCY",
+        Kind::Integer { min: 1, max: 1_000 },
+        "Events handled side by side by each consumer.",
+    )
+    .or("16"),
 ];
 
 /// The checked settings.

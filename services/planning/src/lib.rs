@@ -33,15 +33,17 @@ mod config;
 mod consumers;
 pub mod domain;
 mod grpc;
+mod metrics;
 
 use std::sync::Arc;
 
-use fleet_events::run_consumer;
+use fleet_events::{ConsumerSettings, run_consumer};
 use fleet_proto::planning::v2::planning_service_server::PlanningServiceServer;
 use fleet_service::{Deps, Mounted, limited};
 
 pub use config::{Config, KEYS};
 pub use consumers::WorkflowEvents;
+pub use metrics::Metrics;
 
 /// A setting that can never work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,26 +56,50 @@ pub struct InvalidThreshold(pub i32);
 /// # Errors
 /// A threshold that is no score.
 pub fn start(deps: Deps, config: Config) -> Result<Mounted, InvalidThreshold> {
-    if !(0..=100).contains(&config.dor_threshold) {
-        return Err(InvalidThreshold(config.dor_threshold));
+    let Config {
+        dor_threshold,
+        commit_attempts,
+        consumer: settings,
+    } = config;
+    if !(0..=100).contains(&dor_threshold) {
+        return Err(InvalidThreshold(dor_threshold));
     }
-    let Deps { committer, store, bus, clock, ids, tasks, .. } = deps;
+    let Deps {
+        committer,
+        store,
+        bus,
+        clock,
+        ids,
+        tasks,
+        metrics: registry,
+        ..
+    } = deps;
+    let metrics = Metrics::default();
+    metrics.register(&registry);
+    let settings = ConsumerSettings {
+        metrics: deps.event_metrics,
+        ..settings
+    };
     let app = Arc::new(app::App {
         store,
         committer,
         clock: clock.clone(),
         ids,
         tasks: tasks.clone(),
-        dor_threshold: config.dor_threshold,
-        commit_attempts: config.commit_attempts,
+        dor_threshold,
+        commit_attempts,
+        metrics,
     });
     let consumer = &fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS;
     let handler = Arc::new(WorkflowEvents::new(app.clone()));
     tasks.keep(consumer.name, move |shutdown| {
-        let (bus, clock, settings) = (bus.clone(), clock.clone(), config.consumer.clone());
+        let (bus, clock, settings) = (bus.clone(), clock.clone(), settings.clone());
         run_consumer(bus, consumer, handler.clone(), clock, settings, shutdown)
     });
     let server = PlanningServiceServer::new(grpc::Planning::new(app));
-    Ok(Mounted::new(fleet_topology::services::PLANNING.name, fleet_proto::DESCRIPTOR_SET)
-        .serve(limited!(server)))
+    Ok(Mounted::new(
+        fleet_topology::services::PLANNING.name,
+        fleet_proto::DESCRIPTOR_SET,
+    )
+    .serve(limited!(server)))
 }

@@ -15,19 +15,64 @@ const STREAM_REPLICAS: Kind = Kind::Integer { min: 1, max: 5 };
 
 /// How the servers are reached.
 const SERVERS: [Key; 7] = [
-    Key::new("neo4j_uri", fleet_topology::env_keys::NEO4J_URI, Kind::Text, "Bolt address of the graph.").required(),
-    Key::new("neo4j_user", fleet_topology::env_keys::NEO4J_USER, Kind::Text, "User of the graph.").or("neo4j"),
-    Key::new("neo4j_password", fleet_topology::env_keys::NEO4J_PASSWORD, Kind::Text, "Password of that user.").required().secret(),
-    Key::new("neo4j_connections", "FLEET_NEO4J_CONNECTIONS", NEO4J_CONNECTIONS, "Most connections to the graph at one time.").or("16"),
-    Key::new("nats_url", fleet_topology::env_keys::NATS_URL, Kind::Text, "Address of the event bus.").required(),
-    Key::new("nats_sync_interval", "FLEET_NATS_SYNC_INTERVAL", Kind::Duration, "How long the bus may lose what it acknowledged; 0s if it syncs always.").or("0s"),
-    Key::new("stream_replicas", "FLEET_STREAM_REPLICAS", STREAM_REPLICAS, "Replicas of each stream on the bus.").or("1"),
+    Key::new(
+        "neo4j_uri",
+        fleet_topology::env_keys::NEO4J_URI,
+        Kind::Text,
+        "Bolt address of the graph.",
+    )
+    .required(),
+    Key::new(
+        "neo4j_user",
+        fleet_topology::env_keys::NEO4J_USER,
+        Kind::Text,
+        "User of the graph.",
+    )
+    .or("neo4j"),
+    Key::new(
+        "neo4j_password",
+        fleet_topology::env_keys::NEO4J_PASSWORD,
+        Kind::Text,
+        "Password of that user.",
+    )
+    .required()
+    .secret(),
+    Key::new(
+        "neo4j_connections",
+        "FLEET_NEO4J_CONNECTIONS",
+        NEO4J_CONNECTIONS,
+        "Most connections to the graph at one time.",
+    )
+    .or("16"),
+    Key::new(
+        "nats_url",
+        fleet_topology::env_keys::NATS_URL,
+        Kind::Text,
+        "Address of the event bus.",
+    )
+    .required(),
+    Key::new(
+        "nats_sync_interval",
+        "FLEET_NATS_SYNC_INTERVAL",
+        Kind::Duration,
+        "How long the bus may lose what it acknowledged; 0s if it syncs always.",
+    )
+    .or("0s"),
+    Key::new(
+        "stream_replicas",
+        "FLEET_STREAM_REPLICAS",
+        STREAM_REPLICAS,
+        "Replicas of each stream on the bus.",
+    )
+    .or("1"),
 ];
 
 fn main() -> ExitCode {
     let own: Vec<Key> = SERVERS.iter().chain(KEYS).copied().collect();
     let name = fleet_topology::services::PLANNING.name;
-    run(name, &own, open, |deps, settings| start(deps, Config::from_settings(settings)))
+    run(name, &own, open, |deps, settings| {
+        start(deps, Config::from_settings(settings))
+    })
 }
 
 /// Neither server is waited for: readiness says who is missing.
@@ -50,5 +95,10 @@ async fn open(settings: &Settings, common: &Common, seed: u64) -> Result<Backend
     })
     .await
     .map_err(|e| Problem(format!("NATS_URL: {e}")))?;
-    Ok(Backends { store: Arc::new(store), store_name: "neo4j", bus: Arc::new(bus), bus_name: "nats" })
+    Ok(Backends {
+        store: Arc::new(store),
+        store_name: "neo4j",
+        bus: Arc::new(bus),
+        bus_name: "nats",
+    })
 }

@@ -25,13 +25,19 @@ pub struct StoryWrite<'a> {
 impl<'a> StoryWrite<'a> {
     /// `story` will replace what is at version `expected`; 0 = will be created.
     pub fn new(scene: &'a Scene, story: Story, expected: i64) -> Self {
-        Self { scene, story, expected }
+        Self {
+            scene,
+            story,
+            expected,
+        }
     }
 
     /// Adds an event about the story; gives its id.
     pub fn say<P: Payload>(&mut self, commit: &mut Commit, payload: &P) -> EventId {
         self.story.said = (self.story.said + 1).max(self.expected + 1);
-        let event = self.scene.event(self.story.story_id.as_str(), self.story.said, payload);
+        let event = self
+            .scene
+            .event(self.story.story_id.as_str(), self.story.said, payload);
         let id = event.id.clone();
         commit.event(event);
         id
@@ -56,7 +62,11 @@ impl<'a> StoryWrite<'a> {
         let ord = rows::ord_seq(hop.seq);
         let row = TransitionRow::new(story_id, hop, event_id);
         commit.create(key.clone(), ord, props(&row));
-        commit.relate(rows::story(&self.story.story_id), EdgeType::HasTransition, key);
+        commit.relate(
+            rows::story(&self.story.story_id),
+            EdgeType::HasTransition,
+            key,
+        );
     }
 
     /// Adds the story itself; gives it with its version from now on.
@@ -69,7 +79,10 @@ impl<'a> StoryWrite<'a> {
         } else {
             commit.update(key, self.expected, ord, row);
         }
-        Versioned { value: self.story, version: self.expected + 1 }
+        Versioned {
+            value: self.story,
+            version: self.expected + 1,
+        }
     }
 }
 
@@ -92,7 +105,11 @@ pub fn write_hops(
             transitioned_by: hop.actor.clone(),
             reason: hop.reason.clone(),
             execution: hop.execution,
-            tasks: if released { released_tasks(tasks) } else { Vec::new() },
+            tasks: if released {
+                released_tasks(tasks)
+            } else {
+                Vec::new()
+            },
             timestamp: hop.at,
         };
         let event_id = write.say(commit, &payload);
@@ -113,7 +130,12 @@ fn released_tasks(tasks: &[Task]) -> Vec<ReleasedTask> {
             priority: task.priority,
             role: (task.role != Role::Developer).then_some(task.role),
             depends_on: task.depends_on.clone(),
-            title: task.title.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TITLE_IN_EVENT).collect(),
+            title: task
+                .title
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .take(TITLE_IN_EVENT)
+                .collect(),
         })
         .collect()
 }

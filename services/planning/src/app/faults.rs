@@ -11,17 +11,27 @@ impl From<Rejection> for Fault {
             Self::precondition(reason, message.clone()).with("subject", subject)
         };
         match &rejection {
-            Rejection::IllegalMove { story, from, allowed, .. } => refuse(Reason::StoryState, story)
+            Rejection::IllegalMove {
+                story,
+                from,
+                allowed,
+                ..
+            } => refuse(Reason::StoryState, story)
                 .with("current_state", from)
                 .with("allowed", list(allowed.iter().map(|state| state.as_str()))),
             Rejection::ReasonRequired { .. } => Self::invalid("reason", message),
-            Rejection::NotReady { story, threshold, readiness } => {
-                refuse(Reason::DorBelowThreshold, story)
-                    .with("current_state", StoryState::PoReview)
-                    .with("score", readiness.score())
-                    .with("threshold", threshold)
-                    .with("missing", list(readiness.missing().map(|criterion| criterion.name)))
-            }
+            Rejection::NotReady {
+                story,
+                threshold,
+                readiness,
+            } => refuse(Reason::DorBelowThreshold, story)
+                .with("current_state", StoryState::PoReview)
+                .with("score", readiness.score())
+                .with("threshold", threshold)
+                .with(
+                    "missing",
+                    list(readiness.missing().map(|criterion| criterion.name)),
+                ),
             Rejection::NoTasks { story } => {
                 refuse(Reason::StoryNotReleasable, story).with("total_tasks", 0)
             }
@@ -46,9 +56,9 @@ impl From<Rejection> for Fault {
             Rejection::EpicClosed { epic, status } => {
                 refuse(Reason::ParentClosed, epic).with("current_state", status)
             }
-            Rejection::VerdictStands { decision, verdict, .. } => {
-                refuse(Reason::DecisionContradicted, decision).with("current_state", verdict)
-            }
+            Rejection::VerdictStands {
+                decision, verdict, ..
+            } => refuse(Reason::DecisionContradicted, decision).with("current_state", verdict),
         }
     }
 }

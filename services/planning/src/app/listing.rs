@@ -4,7 +4,7 @@
 //! means the same at every replica and in every later release; with other filters it is
 //! refused.
 
-use fleet_graph::{Deadline, Index, ReadError, Scan, Total};
+use fleet_graph::{Deadline, Index, Node, ReadError, Scan, Total};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -36,14 +36,14 @@ pub struct PageRequest {
 pub struct Listed<T> {
     /// The entries, in order.
     pub entries: Vec<(Versioned<T>, String)>,
-    /// Whether there is more behind the last entry.
-    pub more: bool,
+    /// The token that goes on behind the page, if there is more.
+    pub next: Option<String>,
     /// How many there are in all pages.
     pub total: Total,
 }
 
 impl App {
-    /// One page. One round trip, or two with the total.
+    /// One page with its total. A row that does not read as its kind is left out and logged.
     pub async fn list<T: DeserializeOwned>(
         &self,
         listing: &Listing,
@@ -55,12 +55,22 @@ impl App {
         scan.after.clone_from(&page.after);
         scan.total = true;
         let found = self.store.scan(&scan, deadline).await?;
-        let entries = found
-            .nodes
-            .iter()
-            .map(|node| Ok((rows::read(node)?, token::encode(listing, &node.ord))))
-            .collect::<Result<_, ReadError>>()?;
-        Ok(Listed { entries, more: found.more, total: found.total.unwrap_or_default() })
+        let last = found.nodes.last().filter(|_| found.more);
+        let next = last.map(|node| token::encode(listing, &node.ord));
+        let read = |node: &Node| match rows::read(node) {
+            Ok(entity) => Some((entity, token::encode(listing, &node.ord))),
+            // One damaged row must not hide all the others.
+            Err(error) => {
+                tracing::error!(%error, "a listed node was left out");
+                None
+            }
+        };
+        let entries = found.nodes.iter().filter_map(read).collect();
+        Ok(Listed {
+            entries,
+            next,
+            total: found.total.unwrap_or_default(),
+        })
     }
 }
 
@@ -103,9 +113,18 @@ pub mod token {
             };
             let given = encode(&of("DRAFT"), "2025|s-1");
             assert_eq!(decode(&of("DRAFT"), &given).unwrap(), "2025|s-1");
-            assert!(decode(&of("DONE"), &given).unwrap_err().contains("other filters"));
+            assert!(
+                decode(&of("DONE"), &given)
+                    .unwrap_err()
+                    .contains("other filters")
+            );
             for bad in ["", "x", "e30", &given[1..]] {
-                assert!(decode(&of("DRAFT"), bad).unwrap_err().contains("not a token"), "{bad}");
+                assert!(
+                    decode(&of("DRAFT"), bad)
+                        .unwrap_err()
+                        .contains("not a token"),
+                    "{bad}"
+                );
             }
         }
     }

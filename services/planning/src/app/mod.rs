@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_events::{Committer, Origin};
-use fleet_graph::{Commit, CommitError, Deadline, Label, NodeKey, Request, Store};
+use fleet_graph::{Commit, CommitError, Deadline, Label, NodeKey, NodeWrite, Request, Store};
 use fleet_service::{Fault, Tasks};
 use fleet_types::{Clock, Ids};
 
@@ -31,6 +31,9 @@ pub use scene::Scene;
 pub use stories::{ApprovePlan, CreateStory, TransitionStory, UpdateStory};
 pub use tasks::{AddDependency, CreateTask, RemoveDependency, UpdateTask};
 pub use verdicts::Judge;
+
+use crate::Metrics;
+use crate::domain::StoryState;
 
 /// CloudEvents `source` of what planning says.
 pub const SOURCE: &str = fleet_topology::services::PLANNING.package;
@@ -56,6 +59,8 @@ pub struct App {
     pub dor_threshold: i32,
     /// How often a change is decided anew when others were faster.
     pub commit_attempts: u32,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// What came of a command.
@@ -111,10 +116,12 @@ impl App {
             if is_empty(&commit) {
                 return outcome;
             }
-            match self.committer.commit(*commit, deadline).await {
-                Ok(_) => return outcome,
+            match self.send(*commit, deadline).await {
+                Ok(()) => return outcome,
                 Err(error) => {
-                    let Some(race) = Race::lost(&error) else { return Err(error.into()) };
+                    let Some(race) = Race::lost(&error) else {
+                        return Err(error.into());
+                    };
                     lost += 1;
                     if !self.pause(lost, deadline).await {
                         return Err(race.fault());
@@ -124,13 +131,24 @@ impl App {
         }
     }
 
+    /// Commits, and counts what came of it.
+    pub async fn send(&self, commit: Commit, deadline: Deadline) -> Result<(), CommitError> {
+        let hops: Vec<StoryState> = commit.nodes.iter().filter_map(reached).collect();
+        self.committer.commit(commit, deadline).await?;
+        hops.into_iter().for_each(|to| self.metrics.hop(to));
+        Ok(())
+    }
+
     /// Waits a little before the next attempt after `lost` lost ones. `false`: no attempt is
     /// left, or no time.
     pub async fn pause(&self, lost: u32, deadline: Deadline) -> bool {
+        self.metrics.lost_race();
         if lost >= self.commit_attempts {
             return false;
         }
-        let longest = FIRST_PAUSE.saturating_mul(1 << lost.min(16)).min(LONGEST_PAUSE);
+        let longest = FIRST_PAUSE
+            .saturating_mul(1 << lost.min(16))
+            .min(LONGEST_PAUSE);
         let micros = u64::try_from(longest.as_micros()).expect("a tenth of a second fits");
         let pause = Duration::from_micros(self.ids.random() % micros);
         if pause >= deadline.left() {
@@ -138,6 +156,16 @@ impl App {
         }
         tokio::time::sleep(pause).await;
         true
+    }
+}
+
+/// The state that a story reaches by this write, if it is an entry of its history.
+fn reached(write: &NodeWrite) -> Option<StoryState> {
+    match write {
+        NodeWrite::Create { key, props, .. } if key.label() == Label::StoryTransition => {
+            props.get("to_state")?.as_str()?.parse().ok()
+        }
+        _ => None,
     }
 }
 
@@ -160,12 +188,14 @@ impl Race {
     /// Whether this is worth another decision.
     pub fn lost(error: &CommitError) -> Option<Self> {
         match error {
-            CommitError::Conflict { key, found, .. } => {
-                Some(Self { key: key.clone(), found: Some(*found) })
-            }
-            CommitError::Missing { key } | CommitError::AlreadyExists { key } => {
-                Some(Self { key: key.clone(), found: None })
-            }
+            CommitError::Conflict { key, found, .. } => Some(Self {
+                key: key.clone(),
+                found: Some(*found),
+            }),
+            CommitError::Missing { key } | CommitError::AlreadyExists { key } => Some(Self {
+                key: key.clone(),
+                found: None,
+            }),
             _ => None,
         }
     }

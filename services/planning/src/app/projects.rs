@@ -31,7 +31,11 @@ impl Command for CreateProject {
         let project = Project::create(id, name, description, self.owner.clone(), scene.now);
         let id = &project.project_id;
         let mut commit = scene.commit();
-        commit.create(rows::project(id), rows::ord(project.created_at, id), props(&project));
+        commit.create(
+            rows::project(id),
+            rows::ord(project.created_at, id),
+            props(&project),
+        );
         let payload = ProjectCreated {
             project_id: id.clone(),
             name: project.name.clone(),

@@ -26,7 +26,10 @@ impl<T> Versioned<T> {
 
 /// Reads a node as its entity.
 pub fn read<T: DeserializeOwned>(node: &Node) -> Result<Versioned<T>, CorruptRow> {
-    Ok(Versioned { value: node.row()?, version: node.version })
+    Ok(Versioned {
+        value: node.row()?,
+        version: node.version,
+    })
 }
 
 /// Key of a project.

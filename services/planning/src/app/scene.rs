@@ -36,19 +36,30 @@ pub struct Found(Vec<(NodeKey, Option<Node>)>);
 
 impl Found {
     /// The entity with this key, if there is one.
-    pub fn find<T: DeserializeOwned>(&self, key: &NodeKey) -> Result<Option<Versioned<T>>, ReadError> {
-        let node = self.0.iter().find(|(asked, _)| asked == key).and_then(|(_, node)| node.as_ref());
+    pub fn find<T: DeserializeOwned>(
+        &self,
+        key: &NodeKey,
+    ) -> Result<Option<Versioned<T>>, ReadError> {
+        let node = self
+            .0
+            .iter()
+            .find(|(asked, _)| asked == key)
+            .and_then(|(_, node)| node.as_ref());
         Ok(node.map(rows::read).transpose()?)
     }
 
     /// The entity with this key, or NOT_FOUND naming it.
     pub fn need<T: DeserializeOwned>(&self, key: &NodeKey) -> Result<Versioned<T>, Fault> {
-        self.find(key)?.ok_or_else(|| Fault::not_found(word(key.label()), key.id()))
+        self.find(key)?
+            .ok_or_else(|| Fault::not_found(word(key.label()), key.id()))
     }
 
     /// The node itself.
     pub fn node(&self, key: &NodeKey) -> Option<&Node> {
-        self.0.iter().find(|(asked, _)| asked == key).and_then(|(_, node)| node.as_ref())
+        self.0
+            .iter()
+            .find(|(asked, _)| asked == key)
+            .and_then(|(_, node)| node.as_ref())
     }
 }
 
@@ -64,10 +75,26 @@ impl Scene {
 
     /// Reads tasks together with their stories; one round trip.
     pub async fn with_stories(&self, tasks: Vec<NodeKey>) -> Result<Found, Fault> {
-        let steps = vec![Step { edge: EdgeType::HasTask, direction: Direction::In, hops: 1 }];
+        let steps = vec![Step {
+            edge: EdgeType::HasTask,
+            direction: Direction::In,
+            hops: 1,
+        }];
         let max_nodes = 2 * tasks.len();
-        let found = self.walk(Walk { roots: tasks, steps, max_nodes }).await?;
-        Ok(Found(found.nodes.into_iter().map(|node| (node.key.clone(), Some(node))).collect()))
+        let found = self
+            .walk(Walk {
+                roots: tasks,
+                steps,
+                max_nodes,
+            })
+            .await?;
+        Ok(Found(
+            found
+                .nodes
+                .into_iter()
+                .map(|node| (node.key.clone(), Some(node)))
+                .collect(),
+        ))
     }
 
     /// Reads all tasks of a story; one round trip. Read the story before them: then its
@@ -77,19 +104,32 @@ impl Scene {
         let found = self
             .walk(Walk {
                 roots: vec![rows::story(story)],
-                steps: vec![Step { edge: EdgeType::HasTask, direction: Direction::Out, hops: 1 }],
+                steps: vec![Step {
+                    edge: EdgeType::HasTask,
+                    direction: Direction::Out,
+                    hops: 1,
+                }],
                 // The story itself, and one more to see that there are too many.
                 max_nodes: limit + 2,
             })
             .await?;
-        let tasks = found.nodes.iter().filter(|node| node.key.label() == Label::Task);
-        Ok(tasks.map(Node::row).collect::<Result<_, _>>().map_err(ReadError::from)?)
+        let tasks = found
+            .nodes
+            .iter()
+            .filter(|node| node.key.label() == Label::Task);
+        Ok(tasks
+            .map(Node::row)
+            .collect::<Result<_, _>>()
+            .map_err(ReadError::from)?)
     }
 
     async fn walk(&self, walk: Walk) -> Result<Subgraph, Fault> {
         let found = self.store.walk(&walk, self.deadline).await?;
         if found.truncated {
-            return Err(Fault::internal(format!("more than {} nodes around {:?}", walk.max_nodes, walk.roots)));
+            return Err(Fault::internal(format!(
+                "more than {} nodes around {:?}",
+                walk.max_nodes, walk.roots
+            )));
         }
         Ok(found)
     }
@@ -101,7 +141,8 @@ impl Scene {
 
     /// An event for the outbox.
     pub fn event<P: Payload>(&self, aggregate: &str, version: i64, payload: &P) -> OutboxEvent {
-        self.origin.event(&*self.ids, self.now, aggregate, version, payload)
+        self.origin
+            .event(&*self.ids, self.now, aggregate, version, payload)
     }
 }
 

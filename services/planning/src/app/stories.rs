@@ -32,15 +32,26 @@ impl Command for CreateStory {
     async fn decide(&self, scene: &Scene) -> Result<Decision<Self::Outcome>, Fault> {
         let parent = self.epic_id.as_ref().map(rows::epic);
         let chosen = self.story_id.as_ref().map(rows::story);
-        let found = scene.get(parent.iter().chain(&chosen).cloned().collect()).await?;
-        let epic = parent.as_ref().map(|key| found.need::<Epic>(key)).transpose()?;
+        let found = scene
+            .get(parent.iter().chain(&chosen).cloned().collect())
+            .await?;
+        let epic = parent
+            .as_ref()
+            .map(|key| found.need::<Epic>(key))
+            .transpose()?;
         if let Some(key) = &chosen
             && found.node(key).is_some()
         {
             let message = format!("story {} exists already", key.id());
-            return Err(Fault::AlreadyExists { reason: Reason::AlreadyExists, message });
+            return Err(Fault::AlreadyExists {
+                reason: Reason::AlreadyExists,
+                message,
+            });
         }
-        let id = self.story_id.clone().unwrap_or_else(|| StoryId::mint(scene.ids.uuid()));
+        let id = self
+            .story_id
+            .clone()
+            .unwrap_or_else(|| StoryId::mint(scene.ids.uuid()));
         let epic_value = epic.as_ref().map(|epic| &epic.value);
         let (story, hop) = Story::create(id, epic_value, self.content.clone(), scene.now)?;
         let mut commit = scene.commit();
@@ -87,13 +98,23 @@ impl Command for TransitionStory {
         check_version(&key, self.expected_version, story.version)?;
         let (from, to) = (story.value.state, self.wish.to);
         if po_gate(from, to) && !self.po {
-            let message = format!("only the role po moves story {} from {from} to {to}", key.id());
+            let message = format!(
+                "only the role po moves story {} from {from} to {to}",
+                key.id()
+            );
             return Err(Fault::denied(Reason::RoleNotAllowed, message));
         }
         let release = to == StoryState::ReadyForExecution && allowed(from).contains(&to);
-        let tasks = if release { scene.tasks_of(&self.story_id).await? } else { Vec::new() };
+        let tasks = if release {
+            scene.tasks_of(&self.story_id).await?
+        } else {
+            Vec::new()
+        };
         let threshold = scene.dor_threshold;
-        match story.value.transition(&self.wish, &tasks, threshold, scene.now) {
+        match story
+            .value
+            .transition(&self.wish, &tasks, threshold, scene.now)
+        {
             Ok(moved) => {
                 let mut commit = scene.commit();
                 let story = write_hops(scene, &mut commit, story.version, moved, &tasks);
@@ -131,11 +152,17 @@ fn not_ready<O>(
     commit.guard(Guard::Version(rows::story(story_id), story.version));
     commit.event(scene.event(story_id.as_str(), story.value.said, &payload));
     let metadata = match Fault::from(rejection) {
-        Fault::Precondition { message, metadata, .. } => (message, metadata),
+        Fault::Precondition {
+            message, metadata, ..
+        } => (message, metadata),
         fault => return Decision::Refused(commit, fault),
     };
     let (message, metadata) = metadata;
-    let fault = Fault::Precondition { reason: Reason::StoryNotReleasable, message, metadata };
+    let fault = Fault::Precondition {
+        reason: Reason::StoryNotReleasable,
+        message,
+        metadata,
+    };
     Decision::Refused(commit, fault)
 }
 
@@ -165,7 +192,10 @@ impl Command for UpdateStory {
         let keys = std::iter::once(&key).chain(&parent).cloned().collect();
         let found = scene.get(keys).await?;
         let story: Versioned<Story> = found.need(&key)?;
-        let epic = parent.as_ref().map(|key| found.need::<Epic>(key)).transpose()?;
+        let epic = parent
+            .as_ref()
+            .map(|key| found.need::<Epic>(key))
+            .transpose()?;
         check_version(&key, self.expected_version, story.version)?;
         let epic_value = epic.as_ref().map(|epic| &epic.value);
         let (edited, changed) = story.value.edit(self.edit.clone(), epic_value, scene.now)?;
@@ -221,7 +251,10 @@ impl Command for ApprovePlan {
             story_id: self.story_id.clone(),
             number,
             title: self.title.clone().unwrap_or_else(|| after.title.clone()),
-            description: self.description.clone().unwrap_or_else(|| after.brief.clone()),
+            description: self
+                .description
+                .clone()
+                .unwrap_or_else(|| after.brief.clone()),
             roles: self.roles.clone(),
             approved_by: self.approved_by.clone(),
             comment: self.comment.clone(),
@@ -234,7 +267,11 @@ impl Command for ApprovePlan {
         let payload = PlanApproved {
             plan_id: plan.plan_id.clone(),
             story_id: plan.story_id.clone(),
-            roles: plan.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            roles: plan
+                .roles
+                .iter()
+                .map(|role| role.as_str().to_owned())
+                .collect(),
             approved_by: plan.approved_by.clone(),
             version: number,
             timestamp: scene.now,

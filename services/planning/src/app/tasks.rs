@@ -38,33 +38,53 @@ impl Command for CreateTask {
         let plan = self.content.plan_id.as_ref().map(rows::plan);
         let chosen = self.task_id.as_ref().map(rows::task);
         let on: Vec<NodeKey> = self.depends_on.iter().map(rows::task).collect();
-        let keys = std::iter::once(&story_key).chain(&plan).chain(&chosen).chain(&on);
+        let keys = std::iter::once(&story_key)
+            .chain(&plan)
+            .chain(&chosen)
+            .chain(&on);
         let found = scene.get(keys.cloned().collect()).await?;
         let story: Versioned<Story> = found.need(&story_key)?;
         if let Some(key) = &plan {
             let plan: Versioned<PlanVersion> = found.need(key)?;
             if plan.value.story_id != self.story_id {
-                let message = format!("plan {} belongs to story {}, not to {}", key.id(), plan.value.story_id, self.story_id);
-                return Err(Fault::precondition(Reason::ParentMismatch, message).with("subject", key.id()));
+                let message = format!(
+                    "plan {} belongs to story {}, not to {}",
+                    key.id(),
+                    plan.value.story_id,
+                    self.story_id
+                );
+                return Err(
+                    Fault::precondition(Reason::ParentMismatch, message).with("subject", key.id())
+                );
             }
         }
         if let Some(key) = &chosen
             && found.node(key).is_some()
         {
             let message = format!("task {} exists already", key.id());
-            return Err(Fault::AlreadyExists { reason: Reason::AlreadyExists, message });
+            return Err(Fault::AlreadyExists {
+                reason: Reason::AlreadyExists,
+                message,
+            });
         }
         let depends_on = on
             .iter()
             .map(|key| found.need::<Task>(key).map(|task| task.value))
             .collect::<Result<Vec<_>, _>>()?;
-        let id = self.task_id.clone().unwrap_or_else(|| TaskId::mint(scene.ids.uuid()));
+        let id = self
+            .task_id
+            .clone()
+            .unwrap_or_else(|| TaskId::mint(scene.ids.uuid()));
         let content = self.content.clone();
         let (after, task) = create_task(&story.value, id, content, &depends_on, scene.now)?;
 
         let key = rows::task(&task.task_id);
         let mut commit = scene.commit();
-        commit.create(key.clone(), rows::ord(task.created_at, &task.task_id), props(&task));
+        commit.create(
+            key.clone(),
+            rows::ord(task.created_at, &task.task_id),
+            props(&task),
+        );
         commit.relate(story_key, EdgeType::HasTask, key.clone());
         for on in on {
             commit.relate(key.clone(), EdgeType::DependsOn, on);
@@ -110,7 +130,14 @@ impl Command for UpdateTask {
         let story: Versioned<Story> = found.need(&rows::story(&task.value.story_id))?;
         check_version(&key, self.expected_version, task.version)?;
         let changed = edit_task(&story.value, &task.value, self.edit.clone(), scene.now)?;
-        Ok(finish(scene, task, story.version, changed, &self.updated_by, |_| {}))
+        Ok(finish(
+            scene,
+            task,
+            story.version,
+            changed,
+            &self.updated_by,
+            |_| {},
+        ))
     }
 }
 
@@ -136,19 +163,33 @@ impl Command for AddDependency {
 
     async fn decide(&self, scene: &Scene) -> Result<Decision<Self::Outcome>, Fault> {
         let (key, on_key) = (rows::task(&self.task_id), rows::task(&self.on));
-        let found = scene.with_stories(vec![key.clone(), on_key.clone()]).await?;
+        let found = scene
+            .with_stories(vec![key.clone(), on_key.clone()])
+            .await?;
         let task: Versioned<Task> = found.need(&key)?;
         let on: Versioned<Task> = found.need(&on_key)?;
         let story: Versioned<Story> = found.need(&rows::story(&task.value.story_id))?;
         check_version(&key, self.expected_version, task.version)?;
         let all = scene.tasks_of(&task.value.story_id).await?;
         let changed = add_dependency(&story.value, &task.value, &on.value, &all, scene.now)?;
-        Ok(finish(scene, task, story.version, changed, &self.changed_by, |commit| {
-            let mut why = Props::new();
-            why.insert("reason".to_owned(), self.reason.clone().into());
-            let (kind, props) = (EdgeType::DependsOn, why);
-            commit.edges.push(EdgeWrite::Relate(Edge { from: key, kind, to: on_key, props }));
-        }))
+        Ok(finish(
+            scene,
+            task,
+            story.version,
+            changed,
+            &self.changed_by,
+            |commit| {
+                let mut why = Props::new();
+                why.insert("reason".to_owned(), self.reason.clone().into());
+                let (kind, props) = (EdgeType::DependsOn, why);
+                commit.edges.push(EdgeWrite::Relate(Edge {
+                    from: key,
+                    kind,
+                    to: on_key,
+                    props,
+                }));
+            },
+        ))
     }
 }
 
@@ -172,16 +213,25 @@ impl Command for RemoveDependency {
 
     async fn decide(&self, scene: &Scene) -> Result<Decision<Self::Outcome>, Fault> {
         let (key, on_key) = (rows::task(&self.task_id), rows::task(&self.on));
-        let found = scene.with_stories(vec![key.clone(), on_key.clone()]).await?;
+        let found = scene
+            .with_stories(vec![key.clone(), on_key.clone()])
+            .await?;
         let task: Versioned<Task> = found.need(&key)?;
         found.need::<Task>(&on_key)?;
         let story: Versioned<Story> = found.need(&rows::story(&task.value.story_id))?;
         check_version(&key, self.expected_version, task.version)?;
         let changed = remove_dependency(&story.value, &task.value, &self.on, scene.now)?;
-        Ok(finish(scene, task, story.version, changed, &self.changed_by, |commit| {
-            let (from, kind, to) = (key, EdgeType::DependsOn, on_key);
-            commit.edges.push(EdgeWrite::Unrelate { from, kind, to });
-        }))
+        Ok(finish(
+            scene,
+            task,
+            story.version,
+            changed,
+            &self.changed_by,
+            |commit| {
+                let (from, kind, to) = (key, EdgeType::DependsOn, on_key);
+                commit.edges.push(EdgeWrite::Unrelate { from, kind, to });
+            },
+        ))
     }
 }
 
@@ -204,6 +254,9 @@ fn finish(
     let mut write = StoryWrite::new(scene, story, story_version);
     write.say_updated(&mut commit, &["tasks"], by);
     write.write(&mut commit);
-    let task = Versioned { value: after, version: task.version + 1 };
+    let task = Versioned {
+        value: after,
+        version: task.version + 1,
+    };
     Decision::Done(commit, (task, true))
 }

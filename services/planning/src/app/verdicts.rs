@@ -67,12 +67,24 @@ impl Command for Judge {
         let event = match self.verdict {
             Verdict::Approved => {
                 let (approved_by, comment) = (by, self.words.clone());
-                let said = DecisionApproved { story_id, decision_id, approved_by, comment, timestamp };
+                let said = DecisionApproved {
+                    story_id,
+                    decision_id,
+                    approved_by,
+                    comment,
+                    timestamp,
+                };
                 scene.event(self.decision_id.as_str(), 1, &said)
             }
             Verdict::Rejected => {
                 let (rejected_by, reason) = (by, first.words.clone());
-                let said = DecisionRejected { story_id, decision_id, rejected_by, reason, timestamp };
+                let said = DecisionRejected {
+                    story_id,
+                    decision_id,
+                    rejected_by,
+                    reason,
+                    timestamp,
+                };
                 scene.event(self.decision_id.as_str(), 1, &said)
             }
         };

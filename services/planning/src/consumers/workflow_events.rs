@@ -61,9 +61,10 @@ impl WorkflowEvents {
         let scene = self.scene(event, deadline);
         let keys = [rows::story(&news.story_id), news.task.clone()];
         let nodes = scene.store.get(&keys, deadline).await?;
-        let [story, task] = <[Option<Node>; 2]>::try_from(nodes).map_err(|nodes| {
-            HandleError::Permanent { reason: format!("asked for 2 nodes, got {}", nodes.len()) }
-        })?;
+        let [story, task] =
+            <[Option<Node>; 2]>::try_from(nodes).map_err(|nodes| HandleError::Permanent {
+                reason: format!("asked for 2 nodes, got {}", nodes.len()),
+            })?;
         let story: Versioned<Story> = known(story, &keys[0])?;
         not_ahead(&story, news.execution)?;
         let mut commit = answer(&scene, event);
@@ -82,7 +83,7 @@ impl WorkflowEvents {
         if commit.nodes.is_empty() {
             return Ok(Ok(()));
         }
-        Ok(self.app.committer.commit(commit, deadline).await.map(|_| ()))
+        Ok(self.app.send(commit, deadline).await)
     }
 
     async fn story_completed(
@@ -93,7 +94,12 @@ impl WorkflowEvents {
     ) -> Result<Result<(), CommitError>, HandleError> {
         let scene = self.scene(event, deadline);
         let key = rows::story(&said.story_id);
-        let node = scene.store.get(std::slice::from_ref(&key), deadline).await?.pop().flatten();
+        let node = scene
+            .store
+            .get(std::slice::from_ref(&key), deadline)
+            .await?
+            .pop()
+            .flatten();
         let story: Versioned<Story> = known(node, &key)?;
         not_ahead(&story, said.execution)?;
         if said.execution < story.value.execution {
@@ -104,7 +110,7 @@ impl WorkflowEvents {
         if let Some(moved) = story.value.work_completed(said.execution, scene.now) {
             write_hops(&scene, &mut commit, story.version, moved, &[]);
         }
-        Ok(self.app.committer.commit(commit, deadline).await.map(|_| ()))
+        Ok(self.app.send(commit, deadline).await)
     }
 }
 
@@ -119,7 +125,8 @@ impl Handler for WorkflowEvents {
                     None => Ok(()),
                 },
                 StoryCompleted::SUBJECT => {
-                    self.story_completed(&payload(event)?, event, deadline).await?
+                    self.story_completed(&payload(event)?, event, deadline)
+                        .await?
                 }
                 other => {
                     let reason = format!("{other} is not a type that this consumer knows");
@@ -140,7 +147,10 @@ impl Handler for WorkflowEvents {
 fn news(said: &StateChanged) -> Option<News> {
     use Action::{ClaimReview, ClaimTask, ClaimTesting, ReviseCode};
     let began = said.to_state == "implementing"
-        || matches!(said.action, ClaimTask | ClaimReview | ClaimTesting | ReviseCode);
+        || matches!(
+            said.action,
+            ClaimTask | ClaimReview | ClaimTesting | ReviseCode
+        );
     let status = match (said.from_state.as_str(), said.to_state.as_str()) {
         (_, "done") => Some(TaskStatus::Completed),
         (_, "cancelled") => Some(TaskStatus::Cancelled),
@@ -150,7 +160,11 @@ fn news(said: &StateChanged) -> Option<News> {
         _ => None,
     };
     let (execution, seq) = (said.execution, said.seq);
-    let step = status.map(|status| RunStep { execution, seq, status });
+    let step = status.map(|status| RunStep {
+        execution,
+        seq,
+        status,
+    });
     (began || step.is_some()).then(|| News {
         story_id: said.story_id.clone(),
         task: rows::task(&said.task_id),
@@ -161,7 +175,9 @@ fn news(said: &StateChanged) -> Option<News> {
 }
 
 fn payload<T: serde::de::DeserializeOwned>(event: &Event) -> Result<T, HandleError> {
-    event.payload().map_err(|reason| HandleError::Permanent { reason })
+    event
+        .payload()
+        .map_err(|reason| HandleError::Permanent { reason })
 }
 
 fn known<T: serde::de::DeserializeOwned>(
@@ -169,7 +185,9 @@ fn known<T: serde::de::DeserializeOwned>(
     key: &NodeKey,
 ) -> Result<Versioned<T>, HandleError> {
     let Some(node) = node else {
-        return Err(HandleError::NotYetKnown { what: key.to_string() });
+        return Err(HandleError::NotYetKnown {
+            what: key.to_string(),
+        });
     };
     rows::read(&node).map_err(|e| HandleError::from(fleet_graph::ReadError::from(e)))
 }
@@ -185,6 +203,9 @@ fn not_ahead(story: &Versioned<Story>, execution: i64) -> Result<(), HandleError
 
 fn answer(scene: &Scene, event: &Event) -> Commit {
     let mut commit = Commit::new(scene.ids.uuid(), Owner::Planning, scene.now);
-    commit.answers = Some(Answer { consumer: CONSUMER.to_owned(), event: event.id.clone() });
+    commit.answers = Some(Answer {
+        consumer: CONSUMER.to_owned(),
+        event: event.id.clone(),
+    });
     commit
 }

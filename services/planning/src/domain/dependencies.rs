@@ -51,8 +51,10 @@ mod tests {
 
     fn cycle(edges: &[(&str, &[&str])]) -> Option<Vec<String>> {
         let id = |s: &&str| TaskId::parse(&format!("T-{s}")).unwrap();
-        let graph: Vec<(TaskId, Vec<TaskId>)> =
-            edges.iter().map(|(t, d)| (id(t), d.iter().map(id).collect())).collect();
+        let graph: Vec<(TaskId, Vec<TaskId>)> = edges
+            .iter()
+            .map(|(t, d)| (id(t), d.iter().map(id).collect()))
+            .collect();
         let graph = graph.iter().map(|(t, d)| (t, d.as_slice())).collect();
         find_cycle(&graph).map(|path| path.iter().map(ToString::to_string).collect())
     }
@@ -60,7 +62,10 @@ mod tests {
     #[test]
     fn finds_the_path_and_nothing_else() {
         assert_eq!(cycle(&[]), None);
-        assert_eq!(cycle(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &["gone"])]), None);
+        assert_eq!(
+            cycle(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &["gone"])]),
+            None
+        );
         assert_eq!(cycle(&[("a", &["a"])]).unwrap(), ["T-a", "T-a"]);
         let tail_and_ring =
             cycle(&[("a", &["b"]), ("b", &["c"]), ("c", &["d"]), ("d", &["b"])]).unwrap();
@@ -69,11 +74,17 @@ mod tests {
 
     #[test]
     fn a_long_chain_needs_no_stack() {
-        let ids: Vec<TaskId> =
-            (0..20_000).map(|i| TaskId::parse(&format!("T-{i:05}")).unwrap()).collect();
-        let next: Vec<Vec<TaskId>> =
-            (0..ids.len()).map(|i| ids.get(i + 1).cloned().into_iter().collect()).collect();
-        let graph = ids.iter().zip(&next).map(|(t, d)| (t, d.as_slice())).collect();
+        let ids: Vec<TaskId> = (0..20_000)
+            .map(|i| TaskId::parse(&format!("T-{i:05}")).unwrap())
+            .collect();
+        let next: Vec<Vec<TaskId>> = (0..ids.len())
+            .map(|i| ids.get(i + 1).cloned().into_iter().collect())
+            .collect();
+        let graph = ids
+            .iter()
+            .zip(&next)
+            .map(|(t, d)| (t, d.as_slice()))
+            .collect();
         assert_eq!(find_cycle(&graph), None);
     }
 }

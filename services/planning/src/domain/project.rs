@@ -34,14 +34,25 @@ impl Project {
         now: Timestamp,
     ) -> Self {
         let status = Lifecycle::Active;
-        Self { project_id, name, description, owner, status, created_at: now, updated_at: now }
+        Self {
+            project_id,
+            name,
+            description,
+            owner,
+            status,
+            created_at: now,
+            updated_at: now,
+        }
     }
 
     /// Refuses if nothing new may go under it.
     pub fn admits_children(&self) -> Result<(), Rejection> {
         if self.status.is_final() {
             let project = self.project_id.clone();
-            return Err(Rejection::ProjectClosed { project, status: self.status });
+            return Err(Rejection::ProjectClosed {
+                project,
+                status: self.status,
+            });
         }
         Ok(())
     }
@@ -91,7 +102,10 @@ impl Epic {
     pub fn admits_children(&self) -> Result<(), Rejection> {
         if self.status.is_final() {
             let epic = self.epic_id.clone();
-            return Err(Rejection::EpicClosed { epic, status: self.status });
+            return Err(Rejection::EpicClosed {
+                epic,
+                status: self.status,
+            });
         }
         Ok(())
     }

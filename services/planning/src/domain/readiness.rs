@@ -92,18 +92,32 @@ pub fn assess(subject: Subject<'_>) -> Readiness {
 }
 
 fn criterion(name: &'static str, weight: i32, points: i32, reason: impl Into<String>) -> Criterion {
-    Criterion { name, weight, points, reason: reason.into() }
+    Criterion {
+        name,
+        weight,
+        points,
+        reason: reason.into(),
+    }
 }
 
 fn title(title: &str) -> Criterion {
     let words = title.split_whitespace().count();
     let length = title.chars().count();
     let (points, reason) = if length > MAX_TITLE {
-        (4, format!("The title has {length} characters; say it in {MAX_TITLE}."))
+        (
+            4,
+            format!("The title has {length} characters; say it in {MAX_TITLE}."),
+        )
     } else if words < 2 {
-        (4, "The title is a single word; say what changes.".to_owned())
+        (
+            4,
+            "The title is a single word; say what changes.".to_owned(),
+        )
     } else {
-        (10, "The title says in one line what it is about.".to_owned())
+        (
+            10,
+            "The title says in one line what it is about.".to_owned(),
+        )
     };
     criterion("title", 10, points, reason)
 }
@@ -111,9 +125,22 @@ fn title(title: &str) -> Criterion {
 fn brief(brief: &str) -> Criterion {
     let text = normalised(brief);
     let says = |phrases: &[&str]| phrases.iter().any(|p| text.contains(p));
-    let who = says(&[" as a ", " as an ", " as the ", " for the ", " for our ", " who: "]);
+    let who = says(&[
+        " as a ",
+        " as an ",
+        " as the ",
+        " for the ",
+        " for our ",
+        " who: ",
+    ]);
     let what = says(&[
-        " i want ", " we want ", " i need ", " we need ", " to be able to ", " must ", " should ",
+        " i want ",
+        " we want ",
+        " i need ",
+        " we need ",
+        " to be able to ",
+        " must ",
+        " should ",
         " what: ",
     ]);
     let why = says(&[" so that ", " because ", " in order to ", " why: "]);
@@ -135,18 +162,33 @@ fn brief(brief: &str) -> Criterion {
 }
 
 fn acceptance_criteria(criteria: &[String]) -> Criterion {
-    let usable = criteria.iter().filter(|c| c.trim().chars().count() >= MIN_CRITERION).count();
+    let usable = criteria
+        .iter()
+        .filter(|c| c.trim().chars().count() >= MIN_CRITERION)
+        .count();
     let (points, reason) = match usable {
-        0 => (0, "No acceptance criterion says how one sees that it is done.".to_owned()),
-        1 => (20, "There is one acceptance criterion; add what else must hold.".to_owned()),
-        n => (30, format!("{n} acceptance criteria say how one sees that it is done.")),
+        0 => (
+            0,
+            "No acceptance criterion says how one sees that it is done.".to_owned(),
+        ),
+        1 => (
+            20,
+            "There is one acceptance criterion; add what else must hold.".to_owned(),
+        ),
+        n => (
+            30,
+            format!("{n} acceptance criteria say how one sees that it is done."),
+        ),
     };
     criterion("acceptance_criteria", 30, points, reason)
 }
 
 fn constraints(constraints: &[String]) -> Criterion {
     let (points, reason) = if constraints.is_empty() {
-        (0, "No constraints are named; write \"none\" if there are none.")
+        (
+            0,
+            "No constraints are named; write \"none\" if there are none.",
+        )
     } else {
         (10, "Constraints were considered.")
     };
@@ -163,8 +205,14 @@ fn size(size: Option<Size>) -> Criterion {
 }
 
 fn dependencies(subject: Subject<'_>) -> Criterion {
-    const PHRASES: [&str; 6] =
-        [" depends ", " depend ", " dependency ", " dependencies ", " requires ", " blocked by "];
+    const PHRASES: [&str; 6] = [
+        " depends ",
+        " depend ",
+        " dependency ",
+        " dependencies ",
+        " requires ",
+        " blocked by ",
+    ];
     let spoken = subject.constraints.iter().any(|constraint| {
         let text = normalised(constraint);
         PHRASES.iter().any(|phrase| text.contains(phrase))
@@ -173,11 +221,20 @@ fn dependencies(subject: Subject<'_>) -> Criterion {
     let (points, reason) = if spoken {
         (10, "A constraint says what the story depends on.")
     } else if repository && !subject.base_branch.is_empty() {
-        (10, "Repository and base branch are known; no dependency is named.")
+        (
+            10,
+            "Repository and base branch are known; no dependency is named.",
+        )
     } else if repository {
-        (5, "The repository is known; name the base branch, or a constraint on what it depends on.")
+        (
+            5,
+            "The repository is known; name the base branch, or a constraint on what it depends on.",
+        )
     } else {
-        (0, "Nothing says what it builds on: name repository and base branch, or a constraint such as \"depends on nothing\".")
+        (
+            0,
+            "Nothing says what it builds on: name repository and base branch, or a constraint such as \"depends on nothing\".",
+        )
     };
     criterion("dependencies", 10, points, reason)
 }

@@ -9,7 +9,10 @@ use super::{Lifecycle, Readiness, StoryState, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The machine has no such move.
-    #[error("story {story} is in {from} and cannot move to {to}; from {from} it can move to {}", words(allowed))]
+    #[error(
+        "story {story} is in {from} and cannot move to {to}; from {from} it can move to {}",
+        words(allowed)
+    )]
     IllegalMove {
         /// The story.
         story: StoryId,
@@ -51,7 +54,9 @@ pub enum Rejection {
         cycle: Vec<TaskId>,
     },
     /// Tasks cannot change now.
-    #[error("story {story} is in {state}: its tasks are frozen until it is carried over or reset to DRAFT")]
+    #[error(
+        "story {story} is in {state}: its tasks are frozen until it is carried over or reset to DRAFT"
+    )]
     Frozen {
         /// The story.
         story: StoryId,
@@ -73,7 +78,9 @@ pub enum Rejection {
         story: StoryId,
     },
     /// A dependency on a task of another story.
-    #[error("task {task} belongs to story {found}, not to {story}; dependencies stay within one story")]
+    #[error(
+        "task {task} belongs to story {found}, not to {story}; dependencies stay within one story"
+    )]
     ForeignDependency {
         /// The task that was to be waited for.
         task: TaskId,
@@ -111,7 +118,9 @@ pub enum Rejection {
         status: Lifecycle,
     },
     /// The opposite was said before.
-    #[error("decision {decision} of story {story} was {verdict} by {by} at {at}; the first verdict stands")]
+    #[error(
+        "decision {decision} of story {story} was {verdict} by {by} at {at}; the first verdict stands"
+    )]
     VerdictStands {
         /// The story.
         story: StoryId,
@@ -130,11 +139,19 @@ fn words(states: &[StoryState]) -> String {
     if states.is_empty() {
         return "no other state".to_owned();
     }
-    states.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ")
+    states
+        .iter()
+        .map(|s| s.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn path(cycle: &[TaskId]) -> String {
-    cycle.iter().map(TaskId::as_str).collect::<Vec<_>>().join(" -> ")
+    cycle
+        .iter()
+        .map(TaskId::as_str)
+        .collect::<Vec<_>>()
+        .join(" -> ")
 }
 
 fn missing(readiness: &Readiness) -> String {

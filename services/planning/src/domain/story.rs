@@ -218,13 +218,23 @@ impl Story {
         let allowed = allowed(self.state);
         if !allowed.contains(&wish.to) {
             let (story, from) = (self.story_id.clone(), self.state);
-            return Err(Rejection::IllegalMove { story, from, to: wish.to, allowed });
+            return Err(Rejection::IllegalMove {
+                story,
+                from,
+                to: wish.to,
+                allowed,
+            });
         }
-        let mut moved = Moved { story: self.clone(), hops: Vec::new() };
+        let mut moved = Moved {
+            story: self.clone(),
+            hops: Vec::new(),
+        };
         let mut override_reason = "";
         match (self.state, wish.to) {
             (_, StoryState::Draft) if wish.reason.is_empty() => {
-                return Err(Rejection::ReasonRequired { story: self.story_id.clone() });
+                return Err(Rejection::ReasonRequired {
+                    story: self.story_id.clone(),
+                });
             }
             (StoryState::PoReview, StoryState::ReadyForPlanning) => {
                 let readiness = self.readiness();
@@ -232,7 +242,11 @@ impl Story {
                     override_reason = &wish.override_reason;
                     if override_reason.is_empty() {
                         let (story, threshold) = (self.story_id.clone(), dor_threshold);
-                        return Err(Rejection::NotReady { story, threshold, readiness });
+                        return Err(Rejection::NotReady {
+                            story,
+                            threshold,
+                            readiness,
+                        });
                     }
                 }
             }
@@ -248,10 +262,15 @@ impl Story {
 
     fn releasable(&self, tasks: &[Task]) -> Result<(), Rejection> {
         if tasks.is_empty() {
-            return Err(Rejection::NoTasks { story: self.story_id.clone() });
+            return Err(Rejection::NoTasks {
+                story: self.story_id.clone(),
+            });
         }
         match dependency_cycle(tasks) {
-            Some(cycle) => Err(Rejection::Cycle { story: self.story_id.clone(), cycle }),
+            Some(cycle) => Err(Rejection::Cycle {
+                story: self.story_id.clone(),
+                cycle,
+            }),
             None => Ok(()),
         }
     }
@@ -279,7 +298,10 @@ impl Story {
     }
 
     fn walk(&self, way: &[StoryState], now: Timestamp) -> Moved {
-        let mut moved = Moved { story: self.clone(), hops: Vec::new() };
+        let mut moved = Moved {
+            story: self.clone(),
+            hops: Vec::new(),
+        };
         for to in way {
             moved.hop(*to, SYSTEM, "", "", now);
         }
@@ -299,11 +321,31 @@ impl Story {
         set(&mut story.title, edit.title, "title", &mut changed);
         set(&mut story.brief, edit.brief, "brief", &mut changed);
         set(&mut story.size, edit.size, "size", &mut changed);
-        set(&mut story.repository, edit.repository, "repository", &mut changed);
-        set(&mut story.base_branch, edit.base_branch, "base_branch", &mut changed);
+        set(
+            &mut story.repository,
+            edit.repository,
+            "repository",
+            &mut changed,
+        );
+        set(
+            &mut story.base_branch,
+            edit.base_branch,
+            "base_branch",
+            &mut changed,
+        );
         let criteria = edit.acceptance_criteria;
-        set(&mut story.acceptance_criteria, criteria, "acceptance_criteria", &mut changed);
-        set(&mut story.constraints, edit.constraints, "constraints", &mut changed);
+        set(
+            &mut story.acceptance_criteria,
+            criteria,
+            "acceptance_criteria",
+            &mut changed,
+        );
+        set(
+            &mut story.constraints,
+            edit.constraints,
+            "constraints",
+            &mut changed,
+        );
         if !changed.is_empty() && !admits_edits(self.state) {
             let (story, state) = (self.story_id.clone(), self.state);
             return Err(Rejection::NotEditable { story, state });
@@ -360,7 +402,9 @@ impl Story {
 
     fn not_archived(&self) -> Result<(), Rejection> {
         if self.state == StoryState::Archived {
-            return Err(Rejection::Archived { story: self.story_id.clone() });
+            return Err(Rejection::Archived {
+                story: self.story_id.clone(),
+            });
         }
         Ok(())
     }

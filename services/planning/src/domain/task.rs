@@ -120,8 +120,15 @@ pub fn create_task(
     let dependencies = i64::try_from(depends_on.len()).unwrap_or(i64::MAX);
     let story_after = story.tasks_changed(1, dependencies, now)?;
     within(story, "tasks", story_after.tasks, MAX_TASKS)?;
-    within(story, "dependencies", story_after.dependencies, MAX_DEPENDENCIES)?;
-    depends_on.iter().try_for_each(|task| same_story(&story.story_id, task))?;
+    within(
+        story,
+        "dependencies",
+        story_after.dependencies,
+        MAX_DEPENDENCIES,
+    )?;
+    depends_on
+        .iter()
+        .try_for_each(|task| same_story(&story.story_id, task))?;
     let task = Task {
         task_id,
         story_id: story.story_id.clone(),
@@ -155,14 +162,34 @@ pub fn edit_task(
     let mut after = task.clone();
     let mut changed = Vec::new();
     set(&mut after.title, edit.title, "title", &mut changed);
-    set(&mut after.description, edit.description, "description", &mut changed);
+    set(
+        &mut after.description,
+        edit.description,
+        "description",
+        &mut changed,
+    );
     set(&mut after.kind, edit.kind, "type", &mut changed);
-    set(&mut after.assigned_to, edit.assigned_to, "assigned_to", &mut changed);
-    set(&mut after.estimated_hours, edit.estimated_hours, "estimated_hours", &mut changed);
+    set(
+        &mut after.assigned_to,
+        edit.assigned_to,
+        "assigned_to",
+        &mut changed,
+    );
+    set(
+        &mut after.estimated_hours,
+        edit.estimated_hours,
+        "estimated_hours",
+        &mut changed,
+    );
     set(&mut after.priority, edit.priority, "priority", &mut changed);
     set(&mut after.role, edit.role, "role", &mut changed);
     let criteria = edit.acceptance_criteria;
-    set(&mut after.acceptance_criteria, criteria, "acceptance_criteria", &mut changed);
+    set(
+        &mut after.acceptance_criteria,
+        criteria,
+        "acceptance_criteria",
+        &mut changed,
+    );
     if changed.is_empty() {
         return Ok(None);
     }
@@ -184,14 +211,25 @@ pub fn add_dependency(
         return Ok(None);
     }
     let story_after = story.tasks_changed(0, 1, now)?;
-    within(story, "dependencies", story_after.dependencies, MAX_DEPENDENCIES)?;
+    within(
+        story,
+        "dependencies",
+        story_after.dependencies,
+        MAX_DEPENDENCIES,
+    )?;
     let mut after = task.clone();
     after.depends_on.push(on.task_id.clone());
     after.updated_at = after.updated_at.max(now);
     let others = all.iter().filter(|other| other.task_id != task.task_id);
-    let graph = others.chain([&after]).map(|t| (&t.task_id, t.depends_on.as_slice())).collect();
+    let graph = others
+        .chain([&after])
+        .map(|t| (&t.task_id, t.depends_on.as_slice()))
+        .collect();
     if let Some(cycle) = find_cycle(&graph) {
-        return Err(Rejection::Cycle { story: story.story_id.clone(), cycle });
+        return Err(Rejection::Cycle {
+            story: story.story_id.clone(),
+            cycle,
+        });
     }
     Ok(Some((story_after, after)))
 }
@@ -215,8 +253,10 @@ pub fn remove_dependency(
 
 /// A cycle among tasks, as [`find_cycle`] gives it.
 pub(super) fn dependency_cycle(tasks: &[Task]) -> Option<Vec<TaskId>> {
-    let graph: BTreeMap<&TaskId, &[TaskId]> =
-        tasks.iter().map(|task| (&task.task_id, task.depends_on.as_slice())).collect();
+    let graph: BTreeMap<&TaskId, &[TaskId]> = tasks
+        .iter()
+        .map(|task| (&task.task_id, task.depends_on.as_slice()))
+        .collect();
     find_cycle(&graph)
 }
 
@@ -262,5 +302,10 @@ fn within(story: &Story, what: &'static str, wanted: i64, limit: i64) -> Result<
     if wanted <= limit {
         return Ok(());
     }
-    Err(Rejection::TooMany { story: story.story_id.clone(), what, wanted, limit })
+    Err(Rejection::TooMany {
+        story: story.story_id.clone(),
+        what,
+        wanted,
+        limit,
+    })
 }

@@ -23,7 +23,9 @@ fn new_story(criteria: usize) -> NewStory {
     NewStory {
         title: "Export invoices".to_owned(),
         brief: "As an accountant I want to export invoices so that audits are quick".to_owned(),
-        acceptance_criteria: (0..criteria).map(|i| format!("line {i} is shown to me")).collect(),
+        acceptance_criteria: (0..criteria)
+            .map(|i| format!("line {i} is shown to me"))
+            .collect(),
         constraints: vec!["depends on nothing".to_owned()],
         size: Some(Size::S),
         repository: String::new(),
@@ -47,24 +49,59 @@ fn new_task() -> NewTask {
 }
 
 fn wish(to: StoryState) -> Move {
-    let reason = if to == StoryState::Draft { "starts over" } else { "" };
+    let reason = if to == StoryState::Draft {
+        "starts over"
+    } else {
+        ""
+    };
     let (actor, override_reason) = ("ana".to_owned(), String::new());
-    Move { to, actor, reason: reason.to_owned(), override_reason }
+    Move {
+        to,
+        actor,
+        reason: reason.to_owned(),
+        override_reason,
+    }
 }
 
 /// Everything that can be done to a story.
 #[derive(Debug, Clone)]
 enum Command {
-    Move { to: StoryState, reason: bool, overridden: bool },
-    Edit { criteria: usize },
-    Began { execution: i64 },
-    Completed { execution: i64 },
+    Move {
+        to: StoryState,
+        reason: bool,
+        overridden: bool,
+    },
+    Edit {
+        criteria: usize,
+    },
+    Began {
+        execution: i64,
+    },
+    Completed {
+        execution: i64,
+    },
     Plan,
-    Task { depends_on: Vec<u8> },
-    EditTask { task: u8, priority: i32 },
-    Depend { task: u8, on: u8 },
-    Undepend { task: u8, on: u8 },
-    Step { task: u8, execution: i64, seq: i64, done: bool },
+    Task {
+        depends_on: Vec<u8>,
+    },
+    EditTask {
+        task: u8,
+        priority: i32,
+    },
+    Depend {
+        task: u8,
+        on: u8,
+    },
+    Undepend {
+        task: u8,
+        on: u8,
+    },
+    Step {
+        task: u8,
+        execution: i64,
+        seq: i64,
+        done: bool,
+    },
 }
 
 fn commands() -> impl Strategy<Value = Vec<(Command, i64)>> {
@@ -86,16 +123,33 @@ fn commands() -> impl Strategy<Value = Vec<(Command, i64)>> {
             .prop_map(|(task, execution, seq, done)| C::Step { task, execution, seq, done }),
     ];
     // Walks straight to a release are rare by chance alone: half of the runs begin with one.
-    let forward = [StoryState::PoReview, StoryState::ReadyForPlanning, StoryState::Planned, StoryState::ReadyForExecution];
+    let forward = [
+        StoryState::PoReview,
+        StoryState::ReadyForPlanning,
+        StoryState::Planned,
+        StoryState::ReadyForExecution,
+    ];
     let prefix = prop::bool::ANY.prop_map(move |go| {
         let mut start = vec![];
         if go {
             start.push((C::Task { depends_on: vec![] }, 0));
-            start.extend(forward.map(|to| (C::Move { to, reason: false, overridden: true }, 0)));
+            start.extend(forward.map(|to| {
+                (
+                    C::Move {
+                        to,
+                        reason: false,
+                        overridden: true,
+                    },
+                    0,
+                )
+            }));
         }
         start
     });
-    (prefix, prop::collection::vec((command, -50i64..1_000), 0..120))
+    (
+        prefix,
+        prop::collection::vec((command, -50i64..1_000), 0..120),
+    )
         .prop_map(|(start, rest)| start.into_iter().chain(rest).collect())
 }
 
@@ -111,7 +165,13 @@ struct World {
 impl World {
     fn new(criteria: usize) -> Self {
         let (story, hop) = Story::create(story_id(), None, new_story(criteria), at(1_000)).unwrap();
-        Self { story, version: 1, tasks: BTreeMap::new(), history: vec![hop], now: 1_000 }
+        Self {
+            story,
+            version: 1,
+            tasks: BTreeMap::new(),
+            history: vec![hop],
+            now: 1_000,
+        }
     }
 
     fn all(&self) -> Vec<Task> {
@@ -122,8 +182,18 @@ impl World {
     fn apply(&mut self, command: &Command) -> Result<(), Rejection> {
         let now = at(self.now);
         match command {
-            Command::Move { to, reason, overridden } => {
-                let text = |given: &bool| if *given { "because".to_owned() } else { String::new() };
+            Command::Move {
+                to,
+                reason,
+                overridden,
+            } => {
+                let text = |given: &bool| {
+                    if *given {
+                        "because".to_owned()
+                    } else {
+                        String::new()
+                    }
+                };
                 let wish = Move {
                     to: *to,
                     actor: "ana".to_owned(),
@@ -135,7 +205,10 @@ impl World {
             }
             Command::Edit { criteria } => {
                 let new = new_story(*criteria).acceptance_criteria;
-                let edit = StoryEdit { acceptance_criteria: Some(new), ..StoryEdit::default() };
+                let edit = StoryEdit {
+                    acceptance_criteria: Some(new),
+                    ..StoryEdit::default()
+                };
                 let (story, changed) = self.story.edit(edit, None, now)?;
                 if changed.is_empty() {
                     assert_eq!(story, self.story, "nothing changed, nothing touched");
@@ -154,34 +227,63 @@ impl World {
             }
             Command::Task { depends_on } => {
                 let id = task_id(u8::try_from(self.tasks.len()).unwrap());
-                let on: std::collections::BTreeSet<_> = depends_on.iter().map(|n| task_id(*n)).collect();
-                let on: Vec<Task> = on.iter().filter_map(|id| self.tasks.get(id).cloned()).collect();
+                let on: std::collections::BTreeSet<_> =
+                    depends_on.iter().map(|n| task_id(*n)).collect();
+                let on: Vec<Task> = on
+                    .iter()
+                    .filter_map(|id| self.tasks.get(id).cloned())
+                    .collect();
                 let (story, task) = create_task(&self.story, id.clone(), new_task(), &on, now)?;
                 self.tasks.insert(id, task);
                 self.put(story);
             }
             Command::EditTask { task, priority } => {
-                let Some(task) = self.tasks.get(&task_id(*task)) else { return Ok(()) };
-                let edit = TaskEdit { priority: Some(*priority), ..TaskEdit::default() };
+                let Some(task) = self.tasks.get(&task_id(*task)) else {
+                    return Ok(());
+                };
+                let edit = TaskEdit {
+                    priority: Some(*priority),
+                    ..TaskEdit::default()
+                };
                 let changed = edit_task(&self.story, task, edit, now)?;
                 self.task_changed(changed);
             }
             Command::Depend { task, on } => {
-                let (Some(task), Some(on)) = (self.tasks.get(&task_id(*task)), self.tasks.get(&task_id(*on))) else {
+                let (Some(task), Some(on)) = (
+                    self.tasks.get(&task_id(*task)),
+                    self.tasks.get(&task_id(*on)),
+                ) else {
                     return Ok(());
                 };
                 let changed = add_dependency(&self.story, task, on, &self.all(), now)?;
                 self.task_changed(changed);
             }
             Command::Undepend { task, on } => {
-                let Some(task) = self.tasks.get(&task_id(*task)) else { return Ok(()) };
+                let Some(task) = self.tasks.get(&task_id(*task)) else {
+                    return Ok(());
+                };
                 let changed = remove_dependency(&self.story, task, &task_id(*on), now)?;
                 self.task_changed(changed);
             }
-            Command::Step { task, execution, seq, done } => {
-                let Some(task) = self.tasks.get(&task_id(*task)) else { return Ok(()) };
-                let status = if *done { TaskStatus::Completed } else { TaskStatus::Todo };
-                let step = RunStep { execution: *execution, seq: *seq, status };
+            Command::Step {
+                task,
+                execution,
+                seq,
+                done,
+            } => {
+                let Some(task) = self.tasks.get(&task_id(*task)) else {
+                    return Ok(());
+                };
+                let status = if *done {
+                    TaskStatus::Completed
+                } else {
+                    TaskStatus::Todo
+                };
+                let step = RunStep {
+                    execution: *execution,
+                    seq: *seq,
+                    status,
+                };
                 if let Some(task) = task.follow(step, now) {
                     self.tasks.insert(task.task_id.clone(), task);
                 }
@@ -220,7 +322,12 @@ impl World {
             assert_eq!(hop.seq, i64::try_from(i + 1).unwrap());
             assert_eq!(hop.from, before.map(|b| b.to), "the history has no gap");
             if let Some(before) = before {
-                assert!(allowed(before.to).contains(&hop.to), "{} -> {}", before.to, hop.to);
+                assert!(
+                    allowed(before.to).contains(&hop.to),
+                    "{} -> {}",
+                    before.to,
+                    hop.to
+                );
                 assert!(hop.at >= before.at, "time never runs backwards");
                 assert!(hop.to != StoryState::Draft || !hop.reason.is_empty());
             }
@@ -236,10 +343,17 @@ impl World {
         assert_eq!(story.tasks, i64::try_from(self.tasks.len()).unwrap());
         let edges: usize = self.tasks.values().map(|task| task.depends_on.len()).sum();
         assert_eq!(story.dependencies, i64::try_from(edges).unwrap());
-        let graph = self.tasks.values().map(|t| (&t.task_id, t.depends_on.as_slice())).collect();
+        let graph = self
+            .tasks
+            .values()
+            .map(|t| (&t.task_id, t.depends_on.as_slice()))
+            .collect();
         assert_eq!(find_cycle(&graph), None, "no cycle gets in");
         if frozen(story.state) && story.state != StoryState::Archived {
-            assert!(story.tasks > 0 && story.execution > 0, "only a release leads here");
+            assert!(
+                story.tasks > 0 && story.execution > 0,
+                "only a release leads here"
+            );
         }
     }
 }
@@ -307,8 +421,19 @@ proptest! {
 fn released() -> World {
     let mut world = World::new(2);
     world.apply(&Command::Task { depends_on: vec![] }).unwrap();
-    for to in [StoryState::PoReview, StoryState::ReadyForPlanning, StoryState::Planned, StoryState::ReadyForExecution] {
-        world.apply(&Command::Move { to, reason: false, overridden: false }).unwrap();
+    for to in [
+        StoryState::PoReview,
+        StoryState::ReadyForPlanning,
+        StoryState::Planned,
+        StoryState::ReadyForExecution,
+    ] {
+        world
+            .apply(&Command::Move {
+                to,
+                reason: false,
+                overridden: false,
+            })
+            .unwrap();
     }
     world
 }
@@ -341,25 +466,53 @@ fn the_table_is_the_documented_one() {
 #[test]
 fn gates_say_what_is_missing() {
     let mut world = World::new(0);
-    let go = |to| Command::Move { to, reason: false, overridden: false };
+    let go = |to| Command::Move {
+        to,
+        reason: false,
+        overridden: false,
+    };
     world.apply(&go(StoryState::PoReview)).unwrap();
-    let refused = world.apply(&go(StoryState::ReadyForPlanning)).unwrap_err().to_string();
-    assert!(refused.contains("scores 70 of 80") && refused.contains("acceptance_criteria (0/30)"), "{refused}");
-    world.apply(&Command::Move { to: StoryState::ReadyForPlanning, reason: false, overridden: true }).unwrap();
+    let refused = world
+        .apply(&go(StoryState::ReadyForPlanning))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("scores 70 of 80") && refused.contains("acceptance_criteria (0/30)"),
+        "{refused}"
+    );
+    world
+        .apply(&Command::Move {
+            to: StoryState::ReadyForPlanning,
+            reason: false,
+            overridden: true,
+        })
+        .unwrap();
     assert_eq!(world.history.last().unwrap().override_reason, "because");
     let refused = world.apply(&Command::Edit { criteria: 2 }).unwrap_err();
-    assert!(matches!(refused, Rejection::NotEditable { .. }), "{refused}");
+    assert!(
+        matches!(refused, Rejection::NotEditable { .. }),
+        "{refused}"
+    );
     world.apply(&go(StoryState::Planned)).unwrap();
     let refused = world.apply(&go(StoryState::ReadyForExecution)).unwrap_err();
     assert_eq!(refused, Rejection::NoTasks { story: story_id() });
     let refused = world.apply(&go(StoryState::Done)).unwrap_err().to_string();
-    assert_eq!(refused, "story s-1 is in PLANNED and cannot move to DONE; from PLANNED it can move to READY_FOR_EXECUTION, DRAFT");
+    assert_eq!(
+        refused,
+        "story s-1 is in PLANNED and cannot move to DONE; from PLANNED it can move to READY_FOR_EXECUTION, DRAFT"
+    );
     let refused = world.apply(&go(StoryState::Draft)).unwrap_err();
     assert!(matches!(refused, Rejection::ReasonRequired { .. }));
     // An override where none is needed leaves no trace.
     let mut ready = World::new(2);
     ready.apply(&go(StoryState::PoReview)).unwrap();
-    ready.apply(&Command::Move { to: StoryState::ReadyForPlanning, reason: false, overridden: true }).unwrap();
+    ready
+        .apply(&Command::Move {
+            to: StoryState::ReadyForPlanning,
+            reason: false,
+            overridden: true,
+        })
+        .unwrap();
     assert_eq!(ready.history.last().unwrap().override_reason, "");
 }
 
@@ -369,12 +522,28 @@ fn a_stored_cycle_stops_the_release_with_its_path() {
     for depends_on in [vec![], vec![0], vec![1]] {
         world.apply(&Command::Task { depends_on }).unwrap();
     }
-    let refused = world.apply(&Command::Depend { task: 0, on: 2 }).unwrap_err().to_string();
-    assert_eq!(refused, "tasks of story s-1 wait for each other: T-0 -> T-2 -> T-1 -> T-0");
+    let refused = world
+        .apply(&Command::Depend { task: 0, on: 2 })
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        refused,
+        "tasks of story s-1 wait for each other: T-0 -> T-2 -> T-1 -> T-0"
+    );
     // As if somebody had written it past us.
-    world.tasks.get_mut(&task_id(0)).unwrap().depends_on.push(task_id(2));
+    world
+        .tasks
+        .get_mut(&task_id(0))
+        .unwrap()
+        .depends_on
+        .push(task_id(2));
     world.story.state = StoryState::Planned;
-    let refused = world.story.transition(&wish(StoryState::ReadyForExecution), &world.all(), 80, at(0));
+    let refused = world.story.transition(
+        &wish(StoryState::ReadyForExecution),
+        &world.all(),
+        80,
+        at(0),
+    );
     assert!(matches!(refused, Err(Rejection::Cycle { cycle, .. }) if cycle.len() == 4));
 }
 
@@ -390,18 +559,40 @@ fn news_of_the_work_end_in_the_same_state_in_any_order() {
             world.apply(&command).unwrap();
         }
         assert_eq!(world.story.state, StoryState::ReadyToReview);
-        let hops: Vec<_> = world.history.iter().rev().take(4).map(|h| (h.actor.as_str(), h.to)).collect();
+        let hops: Vec<_> = world
+            .history
+            .iter()
+            .rev()
+            .take(4)
+            .map(|h| (h.actor.as_str(), h.to))
+            .collect();
         assert_eq!(hops[0], (SYSTEM, StoryState::ReadyToReview));
         assert_eq!(hops[3], (SYSTEM, StoryState::InProgress));
         world.check();
     }
     let mut world = released();
-    world.apply(&Command::Move { to: StoryState::CarryOver, reason: false, overridden: false }).unwrap();
-    world.apply(&Command::Move { to: StoryState::ReadyForExecution, reason: false, overridden: false }).unwrap();
+    world
+        .apply(&Command::Move {
+            to: StoryState::CarryOver,
+            reason: false,
+            overridden: false,
+        })
+        .unwrap();
+    world
+        .apply(&Command::Move {
+            to: StoryState::ReadyForExecution,
+            reason: false,
+            overridden: false,
+        })
+        .unwrap();
     assert_eq!(world.story.execution, 2);
     world.apply(&Command::Completed { execution: 1 }).unwrap();
     world.apply(&Command::Began { execution: 1 }).unwrap();
-    assert_eq!(world.story.state, StoryState::ReadyForExecution, "the first execution is over");
+    assert_eq!(
+        world.story.state,
+        StoryState::ReadyForExecution,
+        "the first execution is over"
+    );
 }
 
 #[test]
@@ -416,10 +607,22 @@ fn the_first_verdict_stands() {
     };
     let first = review(Verdict::Approved);
     assert_eq!(judge(None, first.clone()), Ok(Judged::New(first.clone())));
-    let again = DecisionReview { by: "bob".to_owned(), at: at(9), ..first.clone() };
-    assert_eq!(judge(Some(first.clone()), again), Ok(Judged::Same(first.clone())));
-    let refused = judge(Some(first), review(Verdict::Rejected)).unwrap_err().to_string();
-    assert!(refused.contains("was approved by ana at 1970-01-01T00:00:00.005Z"), "{refused}");
+    let again = DecisionReview {
+        by: "bob".to_owned(),
+        at: at(9),
+        ..first.clone()
+    };
+    assert_eq!(
+        judge(Some(first.clone()), again),
+        Ok(Judged::Same(first.clone()))
+    );
+    let refused = judge(Some(first), review(Verdict::Rejected))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("was approved by ana at 1970-01-01T00:00:00.005Z"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -427,7 +630,10 @@ fn stories_do_not_grow_without_bound() {
     let (mut story, _) = Story::create(story_id(), None, new_story(2), at(0)).unwrap();
     story.tasks = MAX_TASKS;
     let refused = create_task(&story, task_id(0), new_task(), &[], at(0)).unwrap_err();
-    assert!(refused.to_string().contains("501 tasks; at most 500"), "{refused}");
+    assert!(
+        refused.to_string().contains("501 tasks; at most 500"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -440,10 +646,16 @@ fn closed_parents_take_no_children() {
     };
     let mut open = epic(&project).unwrap();
     project.status = Lifecycle::Archived;
-    assert!(matches!(epic(&project), Err(Rejection::ProjectClosed { .. })));
+    assert!(matches!(
+        epic(&project),
+        Err(Rejection::ProjectClosed { .. })
+    ));
     open.status = Lifecycle::Cancelled;
     let refused = Story::create(story_id(), Some(&open), new_story(2), at(0)).unwrap_err();
-    assert_eq!(refused.to_string(), "epic E-1 is cancelled: nothing new goes under it");
+    assert_eq!(
+        refused.to_string(),
+        "epic E-1 is cancelled: nothing new goes under it"
+    );
 }
 
 /// The domain is pure: what it imports proves it.
@@ -459,21 +671,52 @@ fn the_domain_imports_nothing_but_pure_crates() {
         }
         seen += 1;
         for line in text.lines().map(str::trim_start) {
-            let import = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("use ");
+            let import = line
+                .strip_prefix("pub ")
+                .unwrap_or(line)
+                .strip_prefix("use ");
             let Some(import) = import else {
-                for banned in ["tokio", "std::env", "std::fs", "std::net", "std::time", "uuid::", "fleet_graph", "fleet_events", "fleet_service", "tonic", "fleet_proto"] {
+                for banned in [
+                    "tokio",
+                    "std::env",
+                    "std::fs",
+                    "std::net",
+                    "std::time",
+                    "uuid::",
+                    "fleet_graph",
+                    "fleet_events",
+                    "fleet_service",
+                    "tonic",
+                    "fleet_proto",
+                ] {
                     let code = line.split("//").next().unwrap_or_default();
                     assert!(!code.contains(banned), "{}: {line}", path.display());
                 }
                 continue;
             };
-            let root = import.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            let root = import
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap();
             let own = ["super", "self", "crate", "StoryState"].contains(&root)
-                || root.starts_with(|c: char| c.is_lowercase()) && text.contains(&format!("mod {root};"));
+                || root.starts_with(|c: char| c.is_lowercase())
+                    && text.contains(&format!("mod {root};"));
             let pure = ["std", "fleet_types", "serde", "thiserror"].contains(&root);
             assert!(own || pure, "{}: {line}", path.display());
-            let io = ["std::fs", "std::net", "std::env", "std::time", "std::thread", "std::process", "crate::"];
-            assert!(!io.iter().any(|bad| import.starts_with(bad)), "{}: {line}", path.display());
+            let io = [
+                "std::fs",
+                "std::net",
+                "std::env",
+                "std::time",
+                "std::thread",
+                "std::process",
+                "crate::",
+            ];
+            assert!(
+                !io.iter().any(|bad| import.starts_with(bad)),
+                "{}: {line}",
+                path.display()
+            );
         }
     }
     assert!(seen >= 9, "found the sources");

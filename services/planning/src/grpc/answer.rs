@@ -45,7 +45,11 @@ pub fn story(story: &Versioned<Story>) -> pb::Story {
     let Versioned { value: s, version } = story;
     pb::Story {
         story_id: s.story_id.to_string(),
-        epic_id: s.epic_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        epic_id: s
+            .epic_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         title: s.title.clone(),
         brief: s.brief.clone(),
         state: s.state.to_string(),
@@ -89,7 +93,10 @@ fn entry(row: &Versioned<TransitionRow>) -> pb::StoryHistoryEntry {
     let row = &row.value;
     pb::StoryHistoryEntry {
         seq: row.seq,
-        from_state: row.from_state.map(|state| state.to_string()).unwrap_or_default(),
+        from_state: row
+            .from_state
+            .map(|state| state.to_string())
+            .unwrap_or_default(),
         to_state: row.to_state.to_string(),
         actor: row.actor.clone(),
         reason: row.reason.clone(),
@@ -103,81 +110,146 @@ fn entry(row: &Versioned<TransitionRow>) -> pb::StoryHistoryEntry {
 /// CreateProject.
 pub fn project_created(created: &Versioned<Project>) -> pb::CreateProjectResponse {
     let message = format!("project {} created", created.value.project_id);
-    pb::CreateProjectResponse { project: Some(project(created)), success: true, message }
+    pb::CreateProjectResponse {
+        project: Some(project(created)),
+        success: true,
+        message,
+    }
 }
 
 /// GetProject.
 pub fn project_found(found: &Versioned<Project>) -> pb::ProjectResponse {
     let message = format!("project {} found", found.value.project_id);
-    pb::ProjectResponse { project: Some(project(found)), success: true, message }
+    pb::ProjectResponse {
+        project: Some(project(found)),
+        success: true,
+        message,
+    }
 }
 
 /// CreateEpic.
 pub fn epic_created(created: &Versioned<Epic>) -> pb::CreateEpicResponse {
     let message = format!("epic {} created", created.value.epic_id);
-    pb::CreateEpicResponse { epic: Some(epic(created)), success: true, message }
+    pb::CreateEpicResponse {
+        epic: Some(epic(created)),
+        success: true,
+        message,
+    }
 }
 
 /// GetEpic.
 pub fn epic_found(found: &Versioned<Epic>) -> pb::EpicResponse {
     let message = format!("epic {} found", found.value.epic_id);
-    pb::EpicResponse { epic: Some(epic(found)), success: true, message }
+    pb::EpicResponse {
+        epic: Some(epic(found)),
+        success: true,
+        message,
+    }
 }
 
 /// CreateStory.
 pub fn story_created(created: &Versioned<Story>) -> pb::CreateStoryResponse {
     let message = format!("story {} created", created.value.story_id);
-    pb::CreateStoryResponse { story: Some(story(created)), success: true, message }
+    pb::CreateStoryResponse {
+        story: Some(story(created)),
+        success: true,
+        message,
+    }
 }
 
 /// TransitionStory.
 pub fn story_moved(moved: &Versioned<Story>) -> pb::TransitionStoryResponse {
-    let message = format!("story {} is in {} now", moved.value.story_id, moved.value.state);
-    pb::TransitionStoryResponse { story: Some(story(moved)), success: true, message }
+    let message = format!(
+        "story {} is in {} now",
+        moved.value.story_id, moved.value.state
+    );
+    pb::TransitionStoryResponse {
+        story: Some(story(moved)),
+        success: true,
+        message,
+    }
 }
 
 /// UpdateStory.
 pub fn story_updated((updated, changed): &(Versioned<Story>, bool)) -> pb::UpdateStoryResponse {
     let message = updated_message("story", updated.value.story_id.as_str(), *changed);
-    pb::UpdateStoryResponse { story: Some(story(updated)), success: true, message }
+    pb::UpdateStoryResponse {
+        story: Some(story(updated)),
+        success: true,
+        message,
+    }
 }
 
 /// CreateTask.
 pub fn task_created(created: &Versioned<Task>) -> pb::CreateTaskResponse {
     let message = format!("task {} created", created.value.task_id);
-    pb::CreateTaskResponse { task: Some(task(created)), success: true, message }
+    pb::CreateTaskResponse {
+        task: Some(task(created)),
+        success: true,
+        message,
+    }
 }
 
 /// GetTask.
 pub fn task_found(found: &Versioned<Task>) -> pb::TaskResponse {
     let message = format!("task {} found", found.value.task_id);
-    pb::TaskResponse { task: Some(task(found)), success: true, message }
+    pb::TaskResponse {
+        task: Some(task(found)),
+        success: true,
+        message,
+    }
 }
 
 /// UpdateTask.
 pub fn task_updated((updated, changed): &(Versioned<Task>, bool)) -> pb::UpdateTaskResponse {
     let message = updated_message("task", updated.value.task_id.as_str(), *changed);
-    pb::UpdateTaskResponse { task: Some(task(updated)), success: true, message }
+    pb::UpdateTaskResponse {
+        task: Some(task(updated)),
+        success: true,
+        message,
+    }
 }
 
 fn updated_message(what: &str, id: &str, changed: bool) -> String {
-    if changed { format!("{what} {id} updated") } else { format!("{what} {id} was like this already") }
+    if changed {
+        format!("{what} {id} updated")
+    } else {
+        format!("{what} {id} was like this already")
+    }
 }
 
 /// AddTaskDependency.
-pub fn dependency_added((waiting, changed): &(Versioned<Task>, bool)) -> pb::AddTaskDependencyResponse {
-    let message = if *changed { "dependency added" } else { "the dependency was there already" };
+pub fn dependency_added(
+    (waiting, changed): &(Versioned<Task>, bool),
+) -> pb::AddTaskDependencyResponse {
+    let message = if *changed {
+        "dependency added"
+    } else {
+        "the dependency was there already"
+    };
     let message = message.to_owned();
-    pb::AddTaskDependencyResponse { task: Some(task(waiting)), success: true, message }
+    pb::AddTaskDependencyResponse {
+        task: Some(task(waiting)),
+        success: true,
+        message,
+    }
 }
 
 /// RemoveTaskDependency.
 pub fn dependency_removed(
     (waiting, changed): &(Versioned<Task>, bool),
 ) -> pb::RemoveTaskDependencyResponse {
-    let message = if *changed { "dependency removed" } else { "there was no such dependency" };
+    let message = if *changed {
+        "dependency removed"
+    } else {
+        "there was no such dependency"
+    };
     let message = message.to_owned();
-    pb::RemoveTaskDependencyResponse { task: Some(task(waiting)), success: true, message }
+    pb::RemoveTaskDependencyResponse {
+        task: Some(task(waiting)),
+        success: true,
+        message,
+    }
 }
 
 fn verdict(judged: &Judged) -> String {
@@ -186,7 +258,12 @@ fn verdict(judged: &Judged) -> String {
             Verdict::Approved => "approved",
             Verdict::Rejected => "rejected",
         };
-        (format!("decision {}", review.decision_id), verdict, review.by.clone(), review.at)
+        (
+            format!("decision {}", review.decision_id),
+            verdict,
+            review.by.clone(),
+            review.at,
+        )
     };
     match judged {
         Judged::New(review) => {
@@ -202,12 +279,18 @@ fn verdict(judged: &Judged) -> String {
 
 /// ApproveDecision.
 pub fn approved(judged: &Judged) -> pb::ApproveDecisionResponse {
-    pb::ApproveDecisionResponse { success: true, message: verdict(judged) }
+    pb::ApproveDecisionResponse {
+        success: true,
+        message: verdict(judged),
+    }
 }
 
 /// RejectDecision.
 pub fn rejected(judged: &Judged) -> pb::RejectDecisionResponse {
-    pb::RejectDecisionResponse { success: true, message: verdict(judged) }
+    pb::RejectDecisionResponse {
+        success: true,
+        message: verdict(judged),
+    }
 }
 
 /// ApprovePlan.
@@ -223,13 +306,16 @@ pub fn plan_approved(plan: &PlanVersion) -> pb::ApprovePlanResponse {
 /// GetReadiness.
 pub fn readiness(story: &Versioned<Story>, threshold: i32) -> pb::GetReadinessResponse {
     let readiness = story.value.readiness();
-    let criteria = readiness.criteria.iter().map(|criterion| pb::ReadinessCriterion {
-        name: criterion.name.to_owned(),
-        weight: criterion.weight,
-        points: criterion.points,
-        met: criterion.met(),
-        reason: criterion.reason.clone(),
-    });
+    let criteria = readiness
+        .criteria
+        .iter()
+        .map(|criterion| pb::ReadinessCriterion {
+            name: criterion.name.to_owned(),
+            weight: criterion.weight,
+            points: criterion.points,
+            met: criterion.met(),
+            reason: criterion.reason.clone(),
+        });
     pb::GetReadinessResponse {
         score: readiness.score(),
         threshold,
@@ -259,13 +345,26 @@ fn page<T, M: Message>(listed: &Listed<T>, map: fn(&Versioned<T>) -> M) -> Page<
         }
         items.push(item);
     }
-    let more = listed.more || items.len() < listed.entries.len();
-    let last = items.len().checked_sub(1).and_then(|last| listed.entries.get(last));
-    let next_page_token = last.filter(|_| more).map(|(_, token)| token.clone());
-    let Total { count, is_lower_bound } = listed.total;
+    let last = items
+        .len()
+        .checked_sub(1)
+        .and_then(|last| listed.entries.get(last));
+    let next_page_token = if items.len() < listed.entries.len() {
+        last.map(|(_, token)| token.clone())
+    } else {
+        listed.next.clone()
+    };
+    let Total {
+        count,
+        is_lower_bound,
+    } = listed.total;
     Page {
         total_count: i32::try_from(count).unwrap_or(i32::MAX),
-        message: format!("{} of {count}{}", items.len(), if is_lower_bound { " or more" } else { "" }),
+        message: format!(
+            "{} of {count}{}",
+            items.len(),
+            if is_lower_bound { " or more" } else { "" }
+        ),
         items,
         next_page_token: next_page_token.unwrap_or_default(),
         total_is_lower_bound: is_lower_bound,

@@ -82,26 +82,41 @@ impl Planning {
     {
         let call = Call::of(&request);
         let mut request = request.into_inner();
-        let command = parse(&request, &call)?;
+        let command = parse(&request, &call).inspect_err(|fault| note(&self.app, fault, &call))?;
         let request_id = request.take_request_id();
         let app = self.app.clone();
         let body = async move {
             let (app, command, call) = (&app, &command, &call);
-            idempotent(&*app.store, call, &request_id, &request, |repeatable| async move {
-                let record = |outcome: &C::Outcome| {
-                    repeatable.as_ref().map(|request| request.record(&answer(outcome)))
-                };
-                let origin = call.origin(SOURCE);
-                let outcome = app.execute(command, &origin, call.deadline, record).await?;
-                Ok(answer(&outcome))
-            })
+            idempotent(
+                &*app.store,
+                call,
+                &request_id,
+                &request,
+                |repeatable| async move {
+                    let record = |outcome: &C::Outcome| {
+                        repeatable
+                            .as_ref()
+                            .map(|request| request.record(&answer(outcome)))
+                    };
+                    let origin = call.origin(SOURCE);
+                    let outcome = app
+                        .execute(command, &origin, call.deadline, record)
+                        .await
+                        .inspect_err(|fault| note(app, fault, call))?;
+                    Ok(answer(&outcome))
+                },
+            )
             .await
         };
         Ok(Response::new(self.app.tasks.supervised(name, body).await?))
     }
 
     /// One entity; one round trip.
-    async fn one<T: DeserializeOwned>(&self, call: &Call, key: NodeKey) -> Result<Versioned<T>, Fault> {
+    async fn one<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        key: NodeKey,
+    ) -> Result<Versioned<T>, Fault> {
         let scene = self.app.scene(call.origin(SOURCE), call.deadline);
         scene.get(vec![key.clone()]).await?.need(&key)
     }
@@ -116,16 +131,33 @@ impl Planning {
     }
 }
 
+/// Keeps a record of a caller who lacked the role.
+fn note(app: &App, fault: &Fault, call: &Call) {
+    if let Fault::Denied { message, .. } = fault {
+        app.metrics.denied();
+        tracing::info!(principal = %call.principal.id, method = call.method, message, "role refused");
+    }
+}
+
 #[tonic::async_trait]
 impl PlanningService for Planning {
     async fn create_project(
         &self,
         request: Request<pb::CreateProjectRequest>,
     ) -> Answer<pb::CreateProjectResponse> {
-        self.change("CreateProject", request, parse::create_project, answer::project_created).await
+        self.change(
+            "CreateProject",
+            request,
+            parse::create_project,
+            answer::project_created,
+        )
+        .await
     }
 
-    async fn get_project(&self, request: Request<pb::GetProjectRequest>) -> Answer<pb::ProjectResponse> {
+    async fn get_project(
+        &self,
+        request: Request<pb::GetProjectRequest>,
+    ) -> Answer<pb::ProjectResponse> {
         let call = Call::of(&request);
         let id = parse::id("project_id", &request.get_ref().project_id)?;
         let project = self.one::<Project>(&call, rows::project(&id)).await?;
@@ -137,7 +169,9 @@ impl PlanningService for Planning {
         request: Request<pb::ListProjectsRequest>,
     ) -> Answer<pb::ListProjectsResponse> {
         let call = Call::of(&request);
-        let listed = self.page(&call, parse::list_projects(request.get_ref())?).await?;
+        let listed = self
+            .page(&call, parse::list_projects(request.get_ref())?)
+            .await?;
         Ok(Response::new(answer::projects(&listed)))
     }
 
@@ -145,7 +179,13 @@ impl PlanningService for Planning {
         &self,
         request: Request<pb::CreateEpicRequest>,
     ) -> Answer<pb::CreateEpicResponse> {
-        self.change("CreateEpic", request, parse::create_epic, answer::epic_created).await
+        self.change(
+            "CreateEpic",
+            request,
+            parse::create_epic,
+            answer::epic_created,
+        )
+        .await
     }
 
     async fn get_epic(&self, request: Request<pb::GetEpicRequest>) -> Answer<pb::EpicResponse> {
@@ -155,9 +195,14 @@ impl PlanningService for Planning {
         Ok(Response::new(answer::epic_found(&epic)))
     }
 
-    async fn list_epics(&self, request: Request<pb::ListEpicsRequest>) -> Answer<pb::ListEpicsResponse> {
+    async fn list_epics(
+        &self,
+        request: Request<pb::ListEpicsRequest>,
+    ) -> Answer<pb::ListEpicsResponse> {
         let call = Call::of(&request);
-        let listed = self.page(&call, parse::list_epics(request.get_ref())?).await?;
+        let listed = self
+            .page(&call, parse::list_epics(request.get_ref())?)
+            .await?;
         Ok(Response::new(answer::epics(&listed)))
     }
 
@@ -165,7 +210,13 @@ impl PlanningService for Planning {
         &self,
         request: Request<pb::CreateStoryRequest>,
     ) -> Answer<pb::CreateStoryResponse> {
-        self.change("CreateStory", request, parse::create_story, answer::story_created).await
+        self.change(
+            "CreateStory",
+            request,
+            parse::create_story,
+            answer::story_created,
+        )
+        .await
     }
 
     async fn list_stories(
@@ -173,7 +224,9 @@ impl PlanningService for Planning {
         request: Request<pb::ListStoriesRequest>,
     ) -> Answer<pb::ListStoriesResponse> {
         let call = Call::of(&request);
-        let listed = self.page(&call, parse::list_stories(request.get_ref())?).await?;
+        let listed = self
+            .page(&call, parse::list_stories(request.get_ref())?)
+            .await?;
         Ok(Response::new(answer::stories(&listed)))
     }
 
@@ -181,21 +234,39 @@ impl PlanningService for Planning {
         &self,
         request: Request<pb::TransitionStoryRequest>,
     ) -> Answer<pb::TransitionStoryResponse> {
-        self.change("TransitionStory", request, parse::transition_story, answer::story_moved).await
+        self.change(
+            "TransitionStory",
+            request,
+            parse::transition_story,
+            answer::story_moved,
+        )
+        .await
     }
 
     async fn approve_decision(
         &self,
         request: Request<pb::ApproveDecisionRequest>,
     ) -> Answer<pb::ApproveDecisionResponse> {
-        self.change("ApproveDecision", request, parse::approve_decision, answer::approved).await
+        self.change(
+            "ApproveDecision",
+            request,
+            parse::approve_decision,
+            answer::approved,
+        )
+        .await
     }
 
     async fn reject_decision(
         &self,
         request: Request<pb::RejectDecisionRequest>,
     ) -> Answer<pb::RejectDecisionResponse> {
-        self.change("RejectDecision", request, parse::reject_decision, answer::rejected).await
+        self.change(
+            "RejectDecision",
+            request,
+            parse::reject_decision,
+            answer::rejected,
+        )
+        .await
     }
 
     async fn get_story(&self, request: Request<pb::GetStoryRequest>) -> Answer<pb::Story> {
@@ -209,7 +280,13 @@ impl PlanningService for Planning {
         &self,
         request: Request<pb::CreateTaskRequest>,
     ) -> Answer<pb::CreateTaskResponse> {
-        self.change("CreateTask", request, parse::create_task, answer::task_created).await
+        self.change(
+            "CreateTask",
+            request,
+            parse::create_task,
+            answer::task_created,
+        )
+        .await
     }
 
     async fn get_task(&self, request: Request<pb::GetTaskRequest>) -> Answer<pb::TaskResponse> {
@@ -219,9 +296,14 @@ impl PlanningService for Planning {
         Ok(Response::new(answer::task_found(&task)))
     }
 
-    async fn list_tasks(&self, request: Request<pb::ListTasksRequest>) -> Answer<pb::ListTasksResponse> {
+    async fn list_tasks(
+        &self,
+        request: Request<pb::ListTasksRequest>,
+    ) -> Answer<pb::ListTasksResponse> {
         let call = Call::of(&request);
-        let listed = self.page(&call, parse::list_tasks(request.get_ref())?).await?;
+        let listed = self
+            .page(&call, parse::list_tasks(request.get_ref())?)
+            .await?;
         Ok(Response::new(answer::tasks(&listed)))
     }
 
@@ -232,21 +314,36 @@ impl PlanningService for Planning {
         let call = Call::of(&request);
         let id = parse::id("story_id", &request.get_ref().story_id)?;
         let story = self.one::<Story>(&call, rows::story(&id)).await?;
-        Ok(Response::new(answer::readiness(&story, self.app.dor_threshold)))
+        Ok(Response::new(answer::readiness(
+            &story,
+            self.app.dor_threshold,
+        )))
     }
 
     async fn update_story(
         &self,
         request: Request<pb::UpdateStoryRequest>,
     ) -> Answer<pb::UpdateStoryResponse> {
-        self.change("UpdateStory", request, parse::update_story, answer::story_updated).await
+        self.change(
+            "UpdateStory",
+            request,
+            parse::update_story,
+            answer::story_updated,
+        )
+        .await
     }
 
     async fn update_task(
         &self,
         request: Request<pb::UpdateTaskRequest>,
     ) -> Answer<pb::UpdateTaskResponse> {
-        self.change("UpdateTask", request, parse::update_task, answer::task_updated).await
+        self.change(
+            "UpdateTask",
+            request,
+            parse::update_task,
+            answer::task_updated,
+        )
+        .await
     }
 
     async fn add_task_dependency(
@@ -254,7 +351,8 @@ impl PlanningService for Planning {
         request: Request<pb::AddTaskDependencyRequest>,
     ) -> Answer<pb::AddTaskDependencyResponse> {
         let (parse, answer) = (parse::add_dependency, answer::dependency_added);
-        self.change("AddTaskDependency", request, parse, answer).await
+        self.change("AddTaskDependency", request, parse, answer)
+            .await
     }
 
     async fn remove_task_dependency(
@@ -262,7 +360,8 @@ impl PlanningService for Planning {
         request: Request<pb::RemoveTaskDependencyRequest>,
     ) -> Answer<pb::RemoveTaskDependencyResponse> {
         let (parse, answer) = (parse::remove_dependency, answer::dependency_removed);
-        self.change("RemoveTaskDependency", request, parse, answer).await
+        self.change("RemoveTaskDependency", request, parse, answer)
+            .await
     }
 
     async fn get_story_history(
@@ -283,6 +382,12 @@ impl PlanningService for Planning {
         &self,
         request: Request<pb::ApprovePlanRequest>,
     ) -> Answer<pb::ApprovePlanResponse> {
-        self.change("ApprovePlan", request, parse::approve_plan, answer::plan_approved).await
+        self.change(
+            "ApprovePlan",
+            request,
+            parse::approve_plan,
+            answer::plan_approved,
+        )
+        .await
     }
 }

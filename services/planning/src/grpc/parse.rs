@@ -54,7 +54,10 @@ fn actor(v: &mut Violations, field: &str, value: &str, call: &Call) -> String {
 fn role(v: &mut Violations, field: &str, value: &str) -> Role {
     let role = v.parse_optional(field, value).unwrap_or(Role::Developer);
     if role == Role::System {
-        v.add(field, "system is the fleet itself, not a role that does tasks");
+        v.add(
+            field,
+            "system is the fleet itself, not a role that does tasks",
+        );
     }
     role
 }
@@ -104,7 +107,11 @@ pub fn create_project(r: &pb::CreateProjectRequest, _: &Call) -> Result<CreatePr
     let description = v.optional_text("description", &r.description);
     let owner = v.optional_text("owner", &r.owner);
     v.into_result()?;
-    Ok(CreateProject { name, description, owner })
+    Ok(CreateProject {
+        name,
+        description,
+        owner,
+    })
 }
 
 /// CreateEpic.
@@ -114,7 +121,11 @@ pub fn create_epic(r: &pb::CreateEpicRequest, _: &Call) -> Result<CreateEpic, Fa
     let title = v.text("title", &r.title);
     let description = v.optional_text("description", &r.description);
     match project_id {
-        Some(project_id) if v.is_empty() => Ok(CreateEpic { project_id, title, description }),
+        Some(project_id) if v.is_empty() => Ok(CreateEpic {
+            project_id,
+            title,
+            description,
+        }),
         _ => Err(v.into()),
     }
 }
@@ -145,11 +156,18 @@ pub fn create_story(r: &pb::CreateStoryRequest, call: &Call) -> Result<CreateSto
         created_by: actor(&mut v, "created_by", &r.created_by, call),
     };
     v.into_result()?;
-    Ok(CreateStory { story_id, epic_id, content })
+    Ok(CreateStory {
+        story_id,
+        epic_id,
+        content,
+    })
 }
 
 /// TransitionStory.
-pub fn transition_story(r: &pb::TransitionStoryRequest, call: &Call) -> Result<TransitionStory, Fault> {
+pub fn transition_story(
+    r: &pb::TransitionStoryRequest,
+    call: &Call,
+) -> Result<TransitionStory, Fault> {
     let mut v = start(&r.request_id);
     let story_id: Option<StoryId> = v.parse("story_id", &r.story_id);
     let to: Option<StoryState> = v.parse("target_state", &r.target_state);
@@ -163,7 +181,12 @@ pub fn transition_story(r: &pb::TransitionStoryRequest, call: &Call) -> Result<T
     match (story_id, to) {
         (Some(story_id), Some(to)) if v.is_empty() => Ok(TransitionStory {
             story_id,
-            wish: Move { to, actor, reason, override_reason },
+            wish: Move {
+                to,
+                actor,
+                reason,
+                override_reason,
+            },
             expected_version: r.expected_version,
             po: call.principal.may_act_as(Role::Po),
         }),
@@ -178,24 +201,41 @@ pub fn update_story(r: &pb::UpdateStoryRequest, call: &Call) -> Result<UpdateSto
     let edit = StoryEdit {
         title: optional(r.title.as_ref(), |text| v.text("title", text)),
         brief: optional(r.brief.as_ref(), |text| v.text("brief", text)),
-        size: optional(r.size.as_ref(), |text| v.parse_optional::<Size>("size", text)),
-        repository: optional(r.repository.as_ref(), |text| v.optional_text("repository", text)),
-        base_branch: optional(r.base_branch.as_ref(), |text| v.optional_text("base_branch", text)),
-        acceptance_criteria: text_list(&mut v, "acceptance_criteria", r.acceptance_criteria.as_ref()),
+        size: optional(r.size.as_ref(), |text| {
+            v.parse_optional::<Size>("size", text)
+        }),
+        repository: optional(r.repository.as_ref(), |text| {
+            v.optional_text("repository", text)
+        }),
+        base_branch: optional(r.base_branch.as_ref(), |text| {
+            v.optional_text("base_branch", text)
+        }),
+        acceptance_criteria: text_list(
+            &mut v,
+            "acceptance_criteria",
+            r.acceptance_criteria.as_ref(),
+        ),
         constraints: text_list(&mut v, "constraints", r.constraints.as_ref()),
     };
     let epic_id: Option<EpicId> =
         optional(r.epic_id.as_ref(), |text| v.parse("epic_id", text)).flatten();
     if edit == StoryEdit::default() && r.epic_id.is_none() {
-        v.add("title", "nothing to change is given: set this or any other field of the content");
+        v.add(
+            "title",
+            "nothing to change is given: set this or any other field of the content",
+        );
     }
     let updated_by = actor(&mut v, "updated_by", &r.updated_by, call);
     version(&mut v, r.expected_version);
     let expected_version = r.expected_version;
     match story_id {
-        Some(story_id) if v.is_empty() => {
-            Ok(UpdateStory { story_id, edit, epic_id, updated_by, expected_version })
-        }
+        Some(story_id) if v.is_empty() => Ok(UpdateStory {
+            story_id,
+            edit,
+            epic_id,
+            updated_by,
+            expected_version,
+        }),
         _ => Err(v.into()),
     }
 }
@@ -211,7 +251,10 @@ pub fn approve_plan(r: &pb::ApprovePlanRequest, call: &Call) -> Result<ApprovePl
     version(&mut v, r.expected_version);
     let mut roles = BTreeSet::new();
     if r.roles.len() > MAX_ENTRIES {
-        v.add("roles", format!("has {} items; at most {MAX_ENTRIES}", r.roles.len()));
+        v.add(
+            "roles",
+            format!("has {} items; at most {MAX_ENTRIES}", r.roles.len()),
+        );
     } else {
         for (i, text) in r.roles.iter().enumerate() {
             let field = format!("roles[{i}]");
@@ -225,7 +268,9 @@ pub fn approve_plan(r: &pb::ApprovePlanRequest, call: &Call) -> Result<ApprovePl
     if roles.is_empty() {
         roles.insert(Role::Developer);
     }
-    let Some(story_id) = story_id.filter(|_| v.is_empty()) else { return Err(v.into()) };
+    let Some(story_id) = story_id.filter(|_| v.is_empty()) else {
+        return Err(v.into());
+    };
     require_po(call, "approves plans")?;
     Ok(ApprovePlan {
         story_id,
@@ -243,7 +288,14 @@ pub fn approve_decision(r: &pb::ApproveDecisionRequest, call: &Call) -> Result<J
     let mut v = start(&r.request_id);
     let words = optional(r.comment.as_ref(), |text| v.optional_text("comment", text));
     let by = actor(&mut v, "approved_by", &r.approved_by, call);
-    judge(v, (&r.story_id, &r.decision_id), Verdict::Approved, by, words, call)
+    judge(
+        v,
+        (&r.story_id, &r.decision_id),
+        Verdict::Approved,
+        by,
+        words,
+        call,
+    )
 }
 
 /// RejectDecision.
@@ -251,7 +303,14 @@ pub fn reject_decision(r: &pb::RejectDecisionRequest, call: &Call) -> Result<Jud
     let mut v = start(&r.request_id);
     let words = v.text("reason", &r.reason);
     let by = actor(&mut v, "rejected_by", &r.rejected_by, call);
-    judge(v, (&r.story_id, &r.decision_id), Verdict::Rejected, by, Some(words), call)
+    judge(
+        v,
+        (&r.story_id, &r.decision_id),
+        Verdict::Rejected,
+        by,
+        Some(words),
+        call,
+    )
 }
 
 fn judge(
@@ -267,7 +326,13 @@ fn judge(
     match (story_id, decision_id) {
         (Some(story_id), Some(decision_id)) if v.is_empty() => {
             require_po(call, "judges decisions")?;
-            Ok(Judge { story_id, decision_id, verdict, by, words })
+            Ok(Judge {
+                story_id,
+                decision_id,
+                verdict,
+                by,
+                words,
+            })
         }
         _ => Err(v.into()),
     }
@@ -282,7 +347,9 @@ pub fn create_task(r: &pb::CreateTaskRequest, _: &Call) -> Result<CreateTask, Fa
         plan_id: filter(&mut v, "plan_id", r.plan_id.as_ref()),
         title: v.text("title", &r.title),
         description: v.optional_text("description", &r.description),
-        kind: v.parse_optional("type", &r.r#type).unwrap_or(TaskType::Development),
+        kind: v
+            .parse_optional("type", &r.r#type)
+            .unwrap_or(TaskType::Development),
         assigned_to: v.optional_text("assigned_to", &r.assigned_to),
         estimated_hours: r.estimated_hours,
         priority: if r.priority == 0 { 1 } else { r.priority },
@@ -293,7 +360,10 @@ pub fn create_task(r: &pb::CreateTaskRequest, _: &Call) -> Result<CreateTask, Fa
     at_least(&mut v, "priority", content.priority, 1);
     let mut depends_on: Vec<TaskId> = Vec::new();
     if r.depends_on.len() > MAX_ENTRIES {
-        v.add("depends_on", format!("has {} items; at most {MAX_ENTRIES}", r.depends_on.len()));
+        v.add(
+            "depends_on",
+            format!("has {} items; at most {MAX_ENTRIES}", r.depends_on.len()),
+        );
     } else {
         for (i, text) in r.depends_on.iter().enumerate() {
             let field = format!("depends_on[{i}]");
@@ -305,7 +375,12 @@ pub fn create_task(r: &pb::CreateTaskRequest, _: &Call) -> Result<CreateTask, Fa
         }
     }
     match story_id {
-        Some(story_id) if v.is_empty() => Ok(CreateTask { task_id, story_id, content, depends_on }),
+        Some(story_id) if v.is_empty() => Ok(CreateTask {
+            task_id,
+            story_id,
+            content,
+            depends_on,
+        }),
         _ => Err(v.into()),
     }
 }
@@ -316,39 +391,62 @@ pub fn update_task(r: &pb::UpdateTaskRequest, call: &Call) -> Result<UpdateTask,
     let task_id: Option<TaskId> = v.parse("task_id", &r.task_id);
     let edit = TaskEdit {
         title: optional(r.title.as_ref(), |text| v.text("title", text)),
-        description: optional(r.description.as_ref(), |text| v.optional_text("description", text)),
+        description: optional(r.description.as_ref(), |text| {
+            v.optional_text("description", text)
+        }),
         kind: optional(r.r#type.as_ref(), |text| v.parse("type", text)).flatten(),
-        assigned_to: optional(r.assigned_to.as_ref(), |text| v.optional_text("assigned_to", text)),
+        assigned_to: optional(r.assigned_to.as_ref(), |text| {
+            v.optional_text("assigned_to", text)
+        }),
         estimated_hours: r.estimated_hours,
         priority: r.priority,
         role: optional(r.role.as_ref(), |text| role(&mut v, "role", text)),
-        acceptance_criteria: text_list(&mut v, "acceptance_criteria", r.acceptance_criteria.as_ref()),
+        acceptance_criteria: text_list(
+            &mut v,
+            "acceptance_criteria",
+            r.acceptance_criteria.as_ref(),
+        ),
     };
     at_least(&mut v, "estimated_hours", r.estimated_hours.unwrap_or(0), 0);
     at_least(&mut v, "priority", r.priority.unwrap_or(1), 1);
     if edit == TaskEdit::default() && r.r#type.is_none() {
-        v.add("title", "nothing to change is given: set this or any other field of the content");
+        v.add(
+            "title",
+            "nothing to change is given: set this or any other field of the content",
+        );
     }
     let updated_by = actor(&mut v, "updated_by", &r.updated_by, call);
     version(&mut v, r.expected_version);
     let expected_version = r.expected_version;
     match task_id {
-        Some(task_id) if v.is_empty() => {
-            Ok(UpdateTask { task_id, edit, updated_by, expected_version })
-        }
+        Some(task_id) if v.is_empty() => Ok(UpdateTask {
+            task_id,
+            edit,
+            updated_by,
+            expected_version,
+        }),
         _ => Err(v.into()),
     }
 }
 
 /// AddTaskDependency.
-pub fn add_dependency(r: &pb::AddTaskDependencyRequest, call: &Call) -> Result<AddDependency, Fault> {
+pub fn add_dependency(
+    r: &pb::AddTaskDependencyRequest,
+    call: &Call,
+) -> Result<AddDependency, Fault> {
     let mut v = start(&r.request_id);
     let reason = v.optional_text("reason", &r.reason);
     let changed_by = actor(&mut v, "changed_by", &r.changed_by, call);
     version(&mut v, r.expected_version);
     let (task_id, on) = pair(v, &r.task_id, &r.depends_on_task_id)?;
     let expected_version = r.expected_version;
-    Ok(AddDependency { task_id, on, reason, changed_by, expected_version })
+    Ok(AddDependency {
+        task_id,
+        on,
+        reason,
+        changed_by,
+        expected_version,
+    })
 }
 
 /// RemoveTaskDependency.
@@ -362,7 +460,12 @@ pub fn remove_dependency(
     version(&mut v, r.expected_version);
     let (task_id, on) = pair(v, &r.task_id, &r.depends_on_task_id)?;
     let expected_version = r.expected_version;
-    Ok(RemoveDependency { task_id, on, changed_by, expected_version })
+    Ok(RemoveDependency {
+        task_id,
+        on,
+        changed_by,
+        expected_version,
+    })
 }
 
 fn pair(mut v: Violations, task: &str, on: &str) -> Result<(TaskId, TaskId), Fault> {
@@ -391,15 +494,17 @@ pub fn list_projects(r: &pb::ListProjectsRequest) -> Result<(Listing, PageReques
 /// ListEpics.
 pub fn list_epics(r: &pb::ListEpicsRequest) -> Result<(Listing, PageRequest), Fault> {
     let mut v = Violations::new();
-    let project: Option<fleet_types::ProjectId> = filter(&mut v, "project_id", r.project_id.as_ref());
+    let project: Option<fleet_types::ProjectId> =
+        filter(&mut v, "project_id", r.project_id.as_ref());
     let status: Option<Lifecycle> = filter(&mut v, "status_filter", r.status_filter.as_ref());
     let listing = match (&project, status) {
         (None, None) => listing(Index::Epics, &[]),
         (Some(project), None) => listing(Index::EpicsByProject, &[project.as_str()]),
         (None, Some(status)) => listing(Index::EpicsByStatus, &[status.as_str()]),
-        (Some(project), Some(status)) => {
-            listing(Index::EpicsByProjectStatus, &[project.as_str(), status.as_str()])
-        }
+        (Some(project), Some(status)) => listing(
+            Index::EpicsByProjectStatus,
+            &[project.as_str(), status.as_str()],
+        ),
     };
     page(v, listing, r.limit, r.offset, &r.page_token)
 }
@@ -429,9 +534,10 @@ pub fn list_tasks(r: &pb::ListTasksRequest) -> Result<(Listing, PageRequest), Fa
         (None, None) => listing(Index::Tasks, &[]),
         (Some(story), None) => listing(Index::TasksByStory, &[story.as_str()]),
         (None, Some(status)) => listing(Index::TasksByStatus, &[status.as_str()]),
-        (Some(story), Some(status)) => {
-            listing(Index::TasksByStoryStatus, &[story.as_str(), status.as_str()])
-        }
+        (Some(story), Some(status)) => listing(
+            Index::TasksByStoryStatus,
+            &[story.as_str(), status.as_str()],
+        ),
     };
     page(v, listing, r.limit, r.offset, &r.page_token)
 }
@@ -445,11 +551,17 @@ pub fn story_history(
     let values = [story.as_ref().map_or("", StoryId::as_str)];
     let listing = listing(Index::StoryTransitionsByStory, &values);
     let page = page(v, listing, r.limit, 0, &r.page_token)?;
-    Ok((story.expect("page refuses when a violation was noted"), page))
+    Ok((
+        story.expect("page refuses when a violation was noted"),
+        page,
+    ))
 }
 
 fn listing(index: Index, values: &[&str]) -> Listing {
-    Listing { index, values: values.iter().map(|value| (*value).into()).collect() }
+    Listing {
+        index,
+        values: values.iter().map(|value| (*value).into()).collect(),
+    }
 }
 
 fn page(
@@ -476,5 +588,12 @@ fn page(
         _ => (None, 0),
     };
     v.into_result()?;
-    Ok((listing, PageRequest { limit, offset, after }))
+    Ok((
+        listing,
+        PageRequest {
+            limit,
+            offset,
+            after,
+        },
+    ))
 }

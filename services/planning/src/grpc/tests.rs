@@ -7,8 +7,8 @@ use fleet_graph::{Deadline, Total};
 use fleet_proto::planning::v2 as pb;
 use fleet_service::{Call, Fault, Principal};
 use fleet_types::{PrincipalId, Role, Timestamp};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::{answer, parse};
 use crate::app::Listed;
@@ -22,7 +22,10 @@ fn call() -> Call {
 fn known(roles: &[Role]) -> Call {
     let id = PrincipalId::parse("carol").unwrap();
     let roles = Some(roles.iter().copied().collect::<BTreeSet<_>>());
-    Call { principal: Principal { id, roles }, ..call() }
+    Call {
+        principal: Principal { id, roles },
+        ..call()
+    }
 }
 
 /// The fields that a refused request names.
@@ -70,14 +73,27 @@ fn every_violation_is_named_at_once() {
     };
     let named = fields(parse::create_story(&bad, &call()));
     let all = [
-        "request_id", "epic_id", "story_id", "title", "brief", "acceptance_criteria[1]",
-        "constraints", "size", "created_by",
+        "request_id",
+        "epic_id",
+        "story_id",
+        "title",
+        "brief",
+        "acceptance_criteria[1]",
+        "constraints",
+        "size",
+        "created_by",
     ];
     assert_eq!(named, all);
 
-    let neither = pb::CreateStoryRequest { epic_id: String::new(), ..story_request() };
+    let neither = pb::CreateStoryRequest {
+        epic_id: String::new(),
+        ..story_request()
+    };
     assert_eq!(fields(parse::create_story(&neither, &call())), ["epic_id"]);
-    let both = pb::CreateStoryRequest { without_epic: true, ..story_request() };
+    let both = pb::CreateStoryRequest {
+        without_epic: true,
+        ..story_request()
+    };
     assert_eq!(fields(parse::create_story(&both, &call())), ["epic_id"]);
 
     let bad = pb::CreateTaskRequest {
@@ -91,13 +107,28 @@ fn every_violation_is_named_at_once() {
         ..Default::default()
     };
     let all = [
-        "story_id", "plan_id", "title", "type", "role", "estimated_hours", "priority",
-        "depends_on[1]", "depends_on[2]",
+        "story_id",
+        "plan_id",
+        "title",
+        "type",
+        "role",
+        "estimated_hours",
+        "priority",
+        "depends_on[1]",
+        "depends_on[2]",
     ];
     assert_eq!(fields(parse::create_task(&bad, &call())), all);
 
-    let none = pb::TransitionStoryRequest { expected_version: Some(0), ..Default::default() };
-    let all = ["story_id", "target_state", "transitioned_by", "expected_version"];
+    let none = pb::TransitionStoryRequest {
+        expected_version: Some(0),
+        ..Default::default()
+    };
+    let all = [
+        "story_id",
+        "target_state",
+        "transitioned_by",
+        "expected_version",
+    ];
     assert_eq!(fields(parse::transition_story(&none, &call())), all);
     let reset = pb::TransitionStoryRequest {
         story_id: "s-1".into(),
@@ -108,17 +139,31 @@ fn every_violation_is_named_at_once() {
     };
     assert_eq!(fields(parse::transition_story(&reset, &call())), ["reason"]);
 
-    let empty = pb::UpdateStoryRequest { story_id: "s-1".into(), updated_by: "a".into(), ..Default::default() };
+    let empty = pb::UpdateStoryRequest {
+        story_id: "s-1".into(),
+        updated_by: "a".into(),
+        ..Default::default()
+    };
     assert_eq!(fields(parse::update_story(&empty, &call())), ["title"]);
-    let empty = pb::UpdateTaskRequest { task_id: "T-1".into(), updated_by: "a".into(), ..Default::default() };
+    let empty = pb::UpdateTaskRequest {
+        task_id: "T-1".into(),
+        updated_by: "a".into(),
+        ..Default::default()
+    };
     assert_eq!(fields(parse::update_task(&empty, &call())), ["title"]);
     let own = pb::AddTaskDependencyRequest {
         task_id: "T-1".into(),
         depends_on_task_id: "T-1".into(),
         ..Default::default()
     };
-    assert_eq!(fields(parse::add_dependency(&own, &call())), ["changed_by", "depends_on_task_id"]);
-    let plan = pb::ApprovePlanRequest { roles: vec!["boss".into(), " ".into()], ..Default::default() };
+    assert_eq!(
+        fields(parse::add_dependency(&own, &call())),
+        ["changed_by", "depends_on_task_id"]
+    );
+    let plan = pb::ApprovePlanRequest {
+        roles: vec!["boss".into(), " ".into()],
+        ..Default::default()
+    };
     let all = ["story_id", "approved_by", "roles[0]", "roles[1]"];
     assert_eq!(fields(parse::approve_plan(&plan, &call())), all);
     let verdict = pb::RejectDecisionRequest::default();
@@ -140,7 +185,10 @@ fn an_update_tells_not_given_from_empty() {
     assert_eq!(edit.size, Some(None));
     assert_eq!(edit.repository.as_deref(), Some(""));
     assert_eq!(edit.constraints, Some(Vec::new()));
-    assert_eq!((edit.title, edit.brief, edit.acceptance_criteria), (None, None, None));
+    assert_eq!(
+        (edit.title, edit.brief, edit.acceptance_criteria),
+        (None, None, None)
+    );
 }
 
 #[test]
@@ -151,8 +199,16 @@ fn with_identity_the_principal_acts_and_needs_the_role() {
         approved_by: "somebody".into(),
         ..Default::default()
     };
-    assert_eq!(parse::approve_decision(&request, &call()).unwrap().by, "somebody");
-    assert_eq!(parse::approve_decision(&request, &known(&[Role::Po])).unwrap().by, "carol");
+    assert_eq!(
+        parse::approve_decision(&request, &call()).unwrap().by,
+        "somebody"
+    );
+    assert_eq!(
+        parse::approve_decision(&request, &known(&[Role::Po]))
+            .unwrap()
+            .by,
+        "carol"
+    );
     let refused = parse::approve_decision(&request, &known(&[Role::Developer])).unwrap_err();
     assert!(matches!(refused, Fault::Denied { .. }), "{refused}");
     let wish = pb::TransitionStoryRequest {
@@ -162,7 +218,11 @@ fn with_identity_the_principal_acts_and_needs_the_role() {
         ..Default::default()
     };
     assert!(parse::transition_story(&wish, &call()).unwrap().po);
-    assert!(!parse::transition_story(&wish, &known(&[Role::Qa])).unwrap().po);
+    assert!(
+        !parse::transition_story(&wish, &known(&[Role::Qa]))
+            .unwrap()
+            .po
+    );
 }
 
 #[test]
@@ -186,7 +246,10 @@ fn limits_and_tokens_are_bounded() {
     assert_eq!((page.offset, page.after.as_deref()), (0, Some("place")));
     assert_eq!(fields(list(1, 0, &token, Some("DONE"))), ["page_token"]);
     assert_eq!(fields(list(1, 0, "what?", None)), ["page_token"]);
-    assert_eq!(fields(list(1, 0, &token, Some("NOWHERE"))), ["state_filter"]);
+    assert_eq!(
+        fields(list(1, 0, &token, Some("NOWHERE"))),
+        ["state_filter"]
+    );
 }
 
 #[test]
@@ -201,14 +264,31 @@ fn a_page_of_large_entries_is_cut_and_goes_on_behind_its_last() {
             created_at: Timestamp::from_millis(n),
             updated_at: Timestamp::from_millis(n),
         };
-        (Versioned { value: project, version: n }, format!("token {n}"))
+        (
+            Versioned {
+                value: project,
+                version: n,
+            },
+            format!("token {n}"),
+        )
     };
-    let total = Total { count: 4, is_lower_bound: false };
-    let listed = Listed { entries: (1..=4).map(big).collect(), more: false, total };
+    let total = Total {
+        count: 4,
+        is_lower_bound: false,
+    };
+    let listed = Listed {
+        entries: (1..=4).map(big).collect(),
+        next: None,
+        total,
+    };
     let answer = answer::projects(&listed);
     assert_eq!((answer.projects.len(), answer.total_count), (2, 4));
     assert_eq!(answer.next_page_token, "token 2");
-    let all = Listed { entries: vec![big(1)], more: false, total };
+    let all = Listed {
+        entries: vec![big(1)],
+        next: None,
+        total,
+    };
     assert_eq!(answer::projects(&all).next_page_token, "");
 }
 

@@ -6,7 +6,12 @@ use tonic_types::StatusExt as _;
 
 use crate::fleet::Client;
 
-pub const STATES: [&str; 4] = ["PO_REVIEW", "READY_FOR_PLANNING", "PLANNED", "READY_FOR_EXECUTION"];
+pub const STATES: [&str; 4] = [
+    "PO_REVIEW",
+    "READY_FOR_PLANNING",
+    "PLANNED",
+    "READY_FOR_EXECUTION",
+];
 
 pub fn story_request(epic: &str) -> pb::CreateStoryRequest {
     pb::CreateStoryRequest {
@@ -15,7 +20,10 @@ pub fn story_request(epic: &str) -> pb::CreateStoryRequest {
         title: "Export invoices".into(),
         brief: "As an accountant I want to export invoices so that audits are quick".into(),
         created_by: "ana".into(),
-        acceptance_criteria: vec!["A file is offered".into(), "It opens in a spreadsheet".into()],
+        acceptance_criteria: vec![
+            "A file is offered".into(),
+            "It opens in a spreadsheet".into(),
+        ],
         constraints: vec!["Depends on nothing".into()],
         size: "M".into(),
         ..Default::default()
@@ -50,38 +58,85 @@ pub fn dependency(task: &str, on: &str) -> pb::AddTaskDependencyRequest {
 }
 
 pub async fn project(client: &mut Client) -> pb::Project {
-    let request = pb::CreateProjectRequest { name: "Shop".into(), ..Default::default() };
-    client.create_project(request).await.unwrap().into_inner().project.unwrap()
+    let request = pb::CreateProjectRequest {
+        name: "Shop".into(),
+        ..Default::default()
+    };
+    client
+        .create_project(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .project
+        .unwrap()
 }
 
 pub async fn epic(client: &mut Client) -> pb::Epic {
     let project_id = project(client).await.project_id;
-    let request = pb::CreateEpicRequest { project_id, title: "Invoices".into(), ..Default::default() };
-    client.create_epic(request).await.unwrap().into_inner().epic.unwrap()
+    let request = pb::CreateEpicRequest {
+        project_id,
+        title: "Invoices".into(),
+        ..Default::default()
+    };
+    client
+        .create_epic(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .epic
+        .unwrap()
 }
 
 pub async fn story(client: &mut Client) -> pb::Story {
-    client.create_story(story_request("")).await.unwrap().into_inner().story.unwrap()
+    client
+        .create_story(story_request(""))
+        .await
+        .unwrap()
+        .into_inner()
+        .story
+        .unwrap()
 }
 
 pub async fn get(client: &mut Client, story: &str) -> pb::Story {
-    let request = pb::GetStoryRequest { story_id: story.to_owned() };
+    let request = pb::GetStoryRequest {
+        story_id: story.to_owned(),
+    };
     client.get_story(request).await.unwrap().into_inner()
 }
 
 pub async fn task(client: &mut Client, story: &str, title: &str, depends_on: &[&str]) -> pb::Task {
     let request = task_request(story, title, depends_on);
-    client.create_task(request).await.unwrap().into_inner().task.unwrap()
+    client
+        .create_task(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .task
+        .unwrap()
 }
 
 pub async fn get_task(client: &mut Client, task: &str) -> pb::Task {
-    let request = pb::GetTaskRequest { task_id: task.to_owned() };
-    client.get_task(request).await.unwrap().into_inner().task.unwrap()
+    let request = pb::GetTaskRequest {
+        task_id: task.to_owned(),
+    };
+    client
+        .get_task(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .task
+        .unwrap()
 }
 
 pub async fn go(client: &mut Client, story: &str, to: &str) -> pb::Story {
     let request = move_request(story, to);
-    client.transition_story(request).await.unwrap().into_inner().story.unwrap()
+    client
+        .transition_story(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .story
+        .unwrap()
 }
 
 /// A story with so many independent tasks, released.
@@ -98,13 +153,23 @@ pub async fn released(client: &mut Client, tasks: usize) -> (pb::Story, Vec<pb::
 }
 
 pub async fn history(client: &mut Client, story: &str) -> Vec<pb::StoryHistoryEntry> {
-    let request = pb::GetStoryHistoryRequest { story_id: story.to_owned(), ..Default::default() };
-    client.get_story_history(request).await.unwrap().into_inner().entries
+    let request = pb::GetStoryHistoryRequest {
+        story_id: story.to_owned(),
+        ..Default::default()
+    };
+    client
+        .get_story_history(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .entries
 }
 
 /// What a refusal says to programs: reason and metadata.
 pub fn facts(status: &Status) -> (String, std::collections::HashMap<String, String>) {
-    let info = status.get_details_error_info().expect("every failure has an ErrorInfo");
+    let info = status
+        .get_details_error_info()
+        .expect("every failure has an ErrorInfo");
     assert_eq!(info.domain, "fleet");
     (info.reason, info.metadata)
 }
@@ -120,11 +185,22 @@ pub fn refused<T: std::fmt::Debug>(
     let (found, metadata) = facts(&status);
     assert_eq!(found, reason, "{status:?}");
     for part in mentions {
-        assert!(status.message().contains(part), "{part:?} in {:?}", status.message());
+        assert!(
+            status.message().contains(part),
+            "{part:?} in {:?}",
+            status.message()
+        );
     }
     if code == Code::NotFound {
-        let resource = status.get_details_resource_info().expect("names the resource");
-        assert!(mentions.iter().any(|part| resource.resource_name.contains(part)), "{resource:?}");
+        let resource = status
+            .get_details_resource_info()
+            .expect("names the resource");
+        assert!(
+            mentions
+                .iter()
+                .any(|part| resource.resource_name.contains(part)),
+            "{resource:?}"
+        );
     }
     if code == Code::FailedPrecondition {
         assert!(status.get_details_precondition_failure().is_some());
@@ -137,5 +213,8 @@ pub fn fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
     let status = outcome.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let bad = status.get_details_bad_request().expect("names the fields");
-    bad.field_violations.into_iter().map(|violation| violation.field).collect()
+    bad.field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
 }

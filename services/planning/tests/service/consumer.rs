@@ -67,12 +67,16 @@ fn handler(replica: &Replica) -> WorkflowEvents {
         tasks: deps.tasks.clone(),
         dor_threshold: 80,
         commit_attempts: 32,
+        metrics: fleet_planning::Metrics::default(),
     }))
 }
 
 /// As it comes from the bus.
 fn received(event: &OutboxEvent) -> Event {
-    let headers = headers(event).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let headers = headers(event)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     let message = RawMessage {
         stream: "WORKFLOW_EVENTS".into(),
         sequence: 1,
@@ -97,27 +101,48 @@ async fn the_news_of_a_story_move_it_on(fleet: &Fleet) {
     let mut heard = two.listen(&streams::PLANNING_EVENTS).await;
     let (story, tasks) = released(client, 2).await;
     let id = story.story_id.as_str();
-    let claim = one.say(&step(&tasks[0], 1, 2, "todo", "implementing"), None).await;
+    let claim = one
+        .say(&step(&tasks[0], 1, 2, "todo", "implementing"), None)
+        .await;
     let working = reaches(&one, id, "IN_PROGRESS").await;
     assert_eq!(working.version, story.version + 1);
-    one.say(&step(&tasks[1], 1, 2, "todo", "implementing"), None).await;
-    one.say(&step(&tasks[0], 1, 9, "po_approved", "done"), None).await;
-    one.say(&step(&tasks[1], 1, 9, "escalated", "cancelled"), None).await;
+    one.say(&step(&tasks[1], 1, 2, "todo", "implementing"), None)
+        .await;
+    one.say(&step(&tasks[0], 1, 9, "po_approved", "done"), None)
+        .await;
+    one.say(&step(&tasks[1], 1, 9, "escalated", "cancelled"), None)
+        .await;
     one.say(&completed(id, 1), None).await;
     reaches(&two, id, "READY_TO_REVIEW").await;
     for (task, status) in tasks.iter().zip(["completed", "cancelled"]) {
         eventually(status, || {
             let mut client = one.client.clone();
-            async move { Some(get_task(&mut client, &task.task_id).await).filter(|task| task.status == status) }
+            async move {
+                Some(get_task(&mut client, &task.task_id).await)
+                    .filter(|task| task.status == status)
+            }
         })
         .await;
     }
     let entries = history(client, id).await;
-    let hops: Vec<_> = entries[5..].iter().map(|e| (e.actor.as_str(), e.to_state.as_str(), e.execution)).collect();
+    let hops: Vec<_> = entries[5..]
+        .iter()
+        .map(|e| (e.actor.as_str(), e.to_state.as_str(), e.execution))
+        .collect();
     let states = ["IN_PROGRESS", "CODE_REVIEW", "TESTING", "READY_TO_REVIEW"];
     assert_eq!(hops, states.map(|state| ("system", state, 1)));
-    heard.until(|events| events.iter().any(|e| e.body["to_state"] == "READY_TO_REVIEW")).await;
-    let said: Vec<_> = heard.of("planning.story.transitioned", id).into_iter().skip(4).collect();
+    heard
+        .until(|events| {
+            events
+                .iter()
+                .any(|e| e.body["to_state"] == "READY_TO_REVIEW")
+        })
+        .await;
+    let said: Vec<_> = heard
+        .of("planning.story.transitioned", id)
+        .into_iter()
+        .skip(4)
+        .collect();
     assert_eq!(said.len(), 4, "one event per hop");
     assert_eq!(said[0].causation, claim.as_str());
     assert_eq!(said[0].correlation, "c-1", "what it all belongs to goes on");
@@ -136,7 +161,12 @@ async fn any_order_with_repetitions_ends_in_the_same_state(fleet: &Fleet) {
     for _ in 0..4 {
         orders = orders
             .into_iter()
-            .flat_map(|order| (0..4).filter(|i| !order.contains(i)).map(|i| [order.clone(), vec![i]].concat()).collect::<Vec<_>>())
+            .flat_map(|order| {
+                (0..4)
+                    .filter(|i| !order.contains(i))
+                    .map(|i| [order.clone(), vec![i]].concat())
+                    .collect::<Vec<_>>()
+            })
             .collect();
     }
     assert_eq!(orders.len(), 24);
@@ -144,9 +174,18 @@ async fn any_order_with_repetitions_ends_in_the_same_state(fleet: &Fleet) {
         let (story, tasks) = released(client, 2).await;
         let id = story.story_id.as_str();
         let news = [
-            received(&workflow_event(&step(&tasks[0], 1, 2, "todo", "implementing"), None)),
-            received(&workflow_event(&step(&tasks[0], 1, 8, "done", "todo"), None)),
-            received(&workflow_event(&step(&tasks[0], 1, 9, "po_approved", "done"), None)),
+            received(&workflow_event(
+                &step(&tasks[0], 1, 2, "todo", "implementing"),
+                None,
+            )),
+            received(&workflow_event(
+                &step(&tasks[0], 1, 8, "done", "todo"),
+                None,
+            )),
+            received(&workflow_event(
+                &step(&tasks[0], 1, 9, "po_approved", "done"),
+                None,
+            )),
             received(&workflow_event(&completed(id, 1), None)),
         ];
         let mut order = order;
@@ -161,10 +200,23 @@ async fn any_order_with_repetitions_ends_in_the_same_state(fleet: &Fleet) {
         }
         let story = get(client, id).await;
         assert_eq!(story.state, "READY_TO_REVIEW", "order {order:?}");
-        assert_eq!(get_task(client, &tasks[0].task_id).await.status, "completed", "order {order:?}");
+        assert_eq!(
+            get_task(client, &tasks[0].task_id).await.status,
+            "completed",
+            "order {order:?}"
+        );
         assert_eq!(get_task(client, &tasks[1].task_id).await.status, "todo");
-        let walked: Vec<_> = history(client, id).await.into_iter().skip(5).map(|e| e.to_state).collect();
-        assert_eq!(walked, ["IN_PROGRESS", "CODE_REVIEW", "TESTING", "READY_TO_REVIEW"], "order {order:?}");
+        let walked: Vec<_> = history(client, id)
+            .await
+            .into_iter()
+            .skip(5)
+            .map(|e| e.to_state)
+            .collect();
+        assert_eq!(
+            walked,
+            ["IN_PROGRESS", "CODE_REVIEW", "TESTING", "READY_TO_REVIEW"],
+            "order {order:?}"
+        );
         // Somebody takes it back to work: a repetition does not walk it away again.
         go(client, id, "IN_PROGRESS").await;
         handler.handle(&news[3], soon()).await.unwrap();
@@ -183,21 +235,49 @@ async fn an_older_execution_is_superseded(fleet: &Fleet) {
     let handle = async |event: OutboxEvent| handler.handle(&received(&event), soon()).await;
     let cancelled = step(&tasks[0], 1, 5, "todo", "cancelled");
     handle(workflow_event(&cancelled, None)).await.unwrap();
-    assert_eq!(get_task(client, &tasks[0].task_id).await.status, "cancelled");
+    assert_eq!(
+        get_task(client, &tasks[0].task_id).await.status,
+        "cancelled"
+    );
     go(client, id, "CARRY_OVER").await;
-    handle(workflow_event(&completed(id, 1), None)).await.unwrap();
-    assert_eq!(get(client, id).await.state, "CARRY_OVER", "it left execution");
+    handle(workflow_event(&completed(id, 1), None))
+        .await
+        .unwrap();
+    assert_eq!(
+        get(client, id).await.state,
+        "CARRY_OVER",
+        "it left execution"
+    );
     assert_eq!(go(client, id, STATES[3]).await.execution, 2);
     let before = get(client, id).await;
-    handle(workflow_event(&completed(id, 1), None)).await.unwrap();
-    handle(workflow_event(&step(&tasks[0], 1, 4, "todo", "implementing"), None)).await.unwrap();
+    handle(workflow_event(&completed(id, 1), None))
+        .await
+        .unwrap();
+    handle(workflow_event(
+        &step(&tasks[0], 1, 4, "todo", "implementing"),
+        None,
+    ))
+    .await
+    .unwrap();
     assert_eq!(get(client, id).await, before);
     let early = handle(workflow_event(&completed(id, 3), None)).await;
-    assert!(matches!(early, Err(HandleError::NotYetKnown { .. })), "{early:?}");
+    assert!(
+        matches!(early, Err(HandleError::NotYetKnown { .. })),
+        "{early:?}"
+    );
     // The run begins anew, or a review is claimed first: both are work.
-    handle(workflow_event(&step(&tasks[0], 2, 6, "cancelled", "todo"), None)).await.unwrap();
+    handle(workflow_event(
+        &step(&tasks[0], 2, 6, "cancelled", "todo"),
+        None,
+    ))
+    .await
+    .unwrap();
     assert_eq!(get_task(client, &tasks[0].task_id).await.status, "todo");
-    assert_eq!(get(client, id).await.state, STATES[3], "nobody works on it yet");
+    assert_eq!(
+        get(client, id).await.state,
+        STATES[3],
+        "nobody works on it yet"
+    );
     let mut review = step(&tasks[0], 2, 8, "pending_arch_review", "arch_reviewing");
     review.action = Action::ClaimReview;
     handle(workflow_event(&review, None)).await.unwrap();
@@ -213,7 +293,11 @@ async fn what_cannot_be_digested_is_parked(fleet: &Fleet) {
     let claim = workflow_event(&step(&tasks[0], 1, 2, "todo", "implementing"), None);
     let bad = |payload: &str| {
         let id = EventId::mint(replica.deps.ids.uuid());
-        OutboxEvent { id, payload: payload.to_owned(), ..claim.clone() }
+        OutboxEvent {
+            id,
+            payload: payload.to_owned(),
+            ..claim.clone()
+        }
     };
     // A story that is not known yet, poison, and behind them something ordinary.
     let name = story.story_id.trim_start_matches("s-").to_owned();
@@ -240,18 +324,34 @@ async fn what_cannot_be_digested_is_parked(fleet: &Fleet) {
     reasons.sort_unstable();
     assert!(reasons[0].contains("body is not JSON: "), "{reasons:?}");
     assert!(reasons[1].contains("not a JSON object"), "{reasons:?}");
-    assert!(reasons[2].contains("payload of workflow.state.changed: missing field"), "{reasons:?}");
-    assert!(parked.iter().all(|parked| parked.consumer == "planning-workflow-events"));
+    assert!(
+        reasons[2].contains("payload of workflow.state.changed: missing field"),
+        "{reasons:?}"
+    );
+    assert!(
+        parked
+            .iter()
+            .all(|parked| parked.consumer == "planning-workflow-events")
+    );
 
     // What was about something unknown waits for it.
-    let request = pb::CreateStoryRequest { story_id: Some(later_story.clone()), ..ask::story_request("") };
+    let request = pb::CreateStoryRequest {
+        story_id: Some(later_story.clone()),
+        ..ask::story_request("")
+    };
     client.create_story(request).await.unwrap();
-    let request = pb::CreateTaskRequest { task_id: Some(later_task), ..ask::task_request(&later_story, "Part", &[]) };
+    let request = pb::CreateTaskRequest {
+        task_id: Some(later_task),
+        ..ask::task_request(&later_story, "Part", &[])
+    };
     client.create_task(request).await.unwrap();
     for state in STATES {
         go(client, &later_story, state).await;
     }
     reaches(&replica, &later_story, "IN_PROGRESS").await;
-    assert_eq!(replica.deps.bus.parked(0, 100, soon()).await.unwrap().len(), 3);
+    assert_eq!(
+        replica.deps.bus.parked(0, 100, soon()).await.unwrap().len(),
+        3
+    );
     replica.stop().await;
 }

@@ -12,9 +12,7 @@ use fleet_graph::{Commit, Deadline, Label, NodeKey, Owner, Props};
 use fleet_graph_neo4j::Neo4j;
 use fleet_planning::{Config, start};
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
-use fleet_service::{
-    Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds,
-};
+use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
 use fleet_topology::Stream;
 use fleet_types::{Clock as _, EventId, Ids as _};
 use tempfile::TempDir;
@@ -37,8 +35,14 @@ pub struct Fleet {
 }
 
 enum Place {
-    Embedded { database: Embedded, _dir: TempDir },
-    Real { nats: String, neo4j: fleet_graph_neo4j::Settings },
+    Embedded {
+        database: Embedded,
+        _dir: TempDir,
+    },
+    Real {
+        nats: String,
+        neo4j: fleet_graph_neo4j::Settings,
+    },
 }
 
 /// One process of planning.
@@ -53,7 +57,13 @@ impl Fleet {
         let dir = TempDir::new().unwrap();
         let options = Options::new(Arc::new(SystemClock));
         let database = Embedded::open(dir.path(), options).unwrap();
-        Self { deployment: "default".to_owned(), place: Place::Embedded { database, _dir: dir } }
+        Self {
+            deployment: "default".to_owned(),
+            place: Place::Embedded {
+                database,
+                _dir: dir,
+            },
+        }
     }
 
     /// `None` says what is missing, or fails if the environment demands it.
@@ -63,7 +73,10 @@ impl Fleet {
             let value = std::env::var(key).ok().filter(|value| !value.is_empty());
             if value.is_none() {
                 let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-                assert!(!required.split(',').any(|name| name == server), "{server} is required: {key} is not set");
+                assert!(
+                    !required.split(',').any(|name| name == server),
+                    "{server} is required: {key} is not set"
+                );
                 println!("not exercised: {server} ({key} not set)");
             }
             value
@@ -76,7 +89,10 @@ impl Fleet {
         let deployment = format!("plan{}-{next}", std::process::id());
         let mut neo4j = fleet_graph_neo4j::Settings::new(uri, user, password.into());
         neo4j.deployment.clone_from(&deployment);
-        Some(Self { deployment, place: Place::Real { nats, neo4j } })
+        Some(Self {
+            deployment,
+            place: Place::Real { nats, neo4j },
+        })
     }
 
     async fn backends(&self) -> Backends {
@@ -106,7 +122,8 @@ impl Fleet {
 
     /// Starts a process, as one of any number on the same servers.
     pub async fn replica(&self) -> Replica {
-        self.replica_with(Config::default(), |_| ServerSettings::default()).await
+        self.replica_with(Config::default(), |_| ServerSettings::default())
+            .await
     }
 
     pub async fn replica_with(
@@ -121,9 +138,15 @@ impl Fleet {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = settings(&process);
         let address = process.serve(mounted, listener, settings).unwrap();
-        tokio::time::timeout(PATIENCE, process.readiness.ready()).await.expect("ready in time");
+        tokio::time::timeout(PATIENCE, process.readiness.ready())
+            .await
+            .expect("ready in time");
         let client = Client::connect(format!("http://{address}")).await.unwrap();
-        Replica { deps, process, client }
+        Replica {
+            deps,
+            process,
+            client,
+        }
     }
 
     /// Removes what the test left on shared servers.
@@ -132,7 +155,10 @@ impl Fleet {
             let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
             let prefix = self.deployment.to_ascii_uppercase();
             for stream in fleet_topology::STREAMS {
-                jetstream.delete_stream(format!("{prefix}_{}", stream.name)).await.unwrap();
+                jetstream
+                    .delete_stream(format!("{prefix}_{}", stream.name))
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -147,7 +173,10 @@ impl Replica {
     /// Everything that is said on `stream` from now on.
     pub async fn listen(&self, stream: &'static Stream) -> Heard {
         let tail = self.deps.bus.tail(stream, &[], soon()).await.unwrap();
-        Heard { tail, events: Vec::new() }
+        Heard {
+            tail,
+            events: Vec::new(),
+        }
     }
 
     /// Says something in the name of the workflow.
@@ -207,19 +236,29 @@ impl Heard {
         };
         let heard = tokio::time::timeout(PATIENCE, listening).await;
         if heard.is_err() {
-            let kinds: Vec<_> = self.events.iter().map(|e| (&e.kind, &e.aggregate)).collect();
+            let kinds: Vec<_> = self
+                .events
+                .iter()
+                .map(|e| (&e.kind, &e.aggregate))
+                .collect();
             panic!("did not hear enough: {kinds:?}");
         }
         &self.events
     }
 
     pub fn of(&self, kind: &str, aggregate: &str) -> Vec<&Event> {
-        self.events.iter().filter(|e| e.kind == kind && e.aggregate == aggregate).collect()
+        self.events
+            .iter()
+            .filter(|e| e.kind == kind && e.aggregate == aggregate)
+            .collect()
     }
 }
 
 /// Waits until `probe` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = probe().await {
@@ -242,7 +281,10 @@ pub fn impatient() -> Config {
         not_yet_known_for: Duration::from_secs(10),
         ..ConsumerSettings::default()
     };
-    Config { consumer, ..Config::default() }
+    Config {
+        consumer,
+        ..Config::default()
+    }
 }
 
 /// Runs the same tests on every backend that there is.

@@ -1,6 +1,11 @@
 //! Planning through real gRPC on loopback, with the same tests on the embedded backends and,
 //! where the environment names them, on Neo4j and NATS.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "tests"
+)]
 
 mod ask;
 mod consumer;
@@ -9,5 +14,6 @@ mod fleet;
 mod identity;
 mod lists;
 mod races;
+mod sequences;
 mod stories;
 mod tasks;

@@ -33,50 +33,146 @@ async fn a_repeated_request_has_one_effect_and_one_answer(fleet: &Fleet) {
             });
             let answers = join_all(calls).await;
             for answer in &answers[1..] {
-                assert_eq!(answer, &answers[0], "every repetition gets the first answer");
+                assert_eq!(
+                    answer, &answers[0],
+                    "every repetition gets the first answer"
+                );
             }
             answers.into_iter().next().unwrap()
         }};
     }
-    let project = pb::CreateProjectRequest { name: "Once".into(), request_id: format!("p {epic}"), ..Default::default() };
+    let project = pb::CreateProjectRequest {
+        name: "Once".into(),
+        request_id: format!("p {epic}"),
+        ..Default::default()
+    };
     let project = at_once!(create_project, project).project.unwrap();
-    let request = pb::CreateEpicRequest { project_id: project.project_id.clone(), title: "Once".into(), request_id: "e".into(), ..Default::default() };
-    let request = pb::CreateEpicRequest { request_id: format!("e {epic}"), ..request };
+    let request = pb::CreateEpicRequest {
+        project_id: project.project_id.clone(),
+        title: "Once".into(),
+        request_id: "e".into(),
+        ..Default::default()
+    };
+    let request = pb::CreateEpicRequest {
+        request_id: format!("e {epic}"),
+        ..request
+    };
     at_once!(create_epic, request);
-    let epics = pb::ListEpicsRequest { project_id: Some(project.project_id), ..Default::default() };
-    assert_eq!(client.list_epics(epics).await.unwrap().into_inner().total_count, 1);
+    let epics = pb::ListEpicsRequest {
+        project_id: Some(project.project_id),
+        ..Default::default()
+    };
+    assert_eq!(
+        client
+            .list_epics(epics)
+            .await
+            .unwrap()
+            .into_inner()
+            .total_count,
+        1
+    );
 
-    let request = pb::CreateStoryRequest { request_id: format!("s {epic}"), ..story_request(&epic) };
+    let request = pb::CreateStoryRequest {
+        request_id: format!("s {epic}"),
+        ..story_request(&epic)
+    };
     let story = at_once!(create_story, request).story.unwrap();
-    let list = pb::ListStoriesRequest { epic_id: Some(epic.clone()), ..Default::default() };
-    assert_eq!(client.list_stories(list).await.unwrap().into_inner().total_count, 1);
+    let list = pb::ListStoriesRequest {
+        epic_id: Some(epic.clone()),
+        ..Default::default()
+    };
+    assert_eq!(
+        client
+            .list_stories(list)
+            .await
+            .unwrap()
+            .into_inner()
+            .total_count,
+        1
+    );
     let id = story.story_id.as_str();
 
-    let other = pb::CreateStoryRequest { title: "Another".into(), ..request };
-    refused(client.create_story(other).await, Code::AlreadyExists, "REQUEST_ID_REUSED", &["request_id"]);
-    let task = pb::CreateTaskRequest { request_id: format!("t {epic}"), ..ask::task_request(id, "Once", &[]) };
+    let other = pb::CreateStoryRequest {
+        title: "Another".into(),
+        ..request
+    };
+    refused(
+        client.create_story(other).await,
+        Code::AlreadyExists,
+        "REQUEST_ID_REUSED",
+        &["request_id"],
+    );
+    let task = pb::CreateTaskRequest {
+        request_id: format!("t {epic}"),
+        ..ask::task_request(id, "Once", &[])
+    };
     at_once!(create_task, task);
-    let tasks = pb::ListTasksRequest { story_id: Some(id.to_owned()), ..Default::default() };
-    assert_eq!(client.list_tasks(tasks).await.unwrap().into_inner().total_count, 1);
-    let update = pb::UpdateStoryRequest { story_id: id.into(), title: Some("Export all".into()), updated_by: "ana".into(), request_id: format!("u {epic}"), ..Default::default() };
+    let tasks = pb::ListTasksRequest {
+        story_id: Some(id.to_owned()),
+        ..Default::default()
+    };
+    assert_eq!(
+        client
+            .list_tasks(tasks)
+            .await
+            .unwrap()
+            .into_inner()
+            .total_count,
+        1
+    );
+    let update = pb::UpdateStoryRequest {
+        story_id: id.into(),
+        title: Some("Export all".into()),
+        updated_by: "ana".into(),
+        request_id: format!("u {epic}"),
+        ..Default::default()
+    };
     let updated = at_once!(update_story, update).story.unwrap();
-    let moved = pb::TransitionStoryRequest { request_id: format!("m {epic}"), ..move_request(id, "PO_REVIEW") };
+    let moved = pb::TransitionStoryRequest {
+        request_id: format!("m {epic}"),
+        ..move_request(id, "PO_REVIEW")
+    };
     let answer = at_once!(transition_story, moved);
     assert_eq!(answer.story.unwrap().version, updated.version + 1);
     // The same words much later, when the state would not allow them any more.
     go(client, id, "READY_FOR_PLANNING").await;
     let again = client.transition_story(moved).await.unwrap().into_inner();
-    assert_eq!(again.story.unwrap().state, "PO_REVIEW", "what was answered then");
+    assert_eq!(
+        again.story.unwrap().state,
+        "PO_REVIEW",
+        "what was answered then"
+    );
     assert_eq!(history(client, id).await.len(), 3);
-    let plan = pb::ApprovePlanRequest { story_id: id.into(), approved_by: "po".into(), request_id: format!("a {epic}"), ..Default::default() };
+    let plan = pb::ApprovePlanRequest {
+        story_id: id.into(),
+        approved_by: "po".into(),
+        request_id: format!("a {epic}"),
+        ..Default::default()
+    };
     assert_eq!(at_once!(approve_plan, plan).plan_version, 1);
     // Failures are not remembered.
-    let early = pb::TransitionStoryRequest { request_id: format!("x {epic}"), ..move_request(id, "READY_FOR_EXECUTION") };
-    assert_eq!(client.transition_story(early.clone()).await.unwrap_err().code(), Code::FailedPrecondition);
+    let early = pb::TransitionStoryRequest {
+        request_id: format!("x {epic}"),
+        ..move_request(id, "READY_FOR_EXECUTION")
+    };
+    assert_eq!(
+        client
+            .transition_story(early.clone())
+            .await
+            .unwrap_err()
+            .code(),
+        Code::FailedPrecondition
+    );
     go(client, id, "PLANNED").await;
     client.transition_story(early).await.unwrap();
 
-    heard.until(|events| events.iter().any(|e| e.body["to_state"] == "READY_FOR_EXECUTION")).await;
+    heard
+        .until(|events| {
+            events
+                .iter()
+                .any(|e| e.body["to_state"] == "READY_FOR_EXECUTION")
+        })
+        .await;
     assert_eq!(heard.of("planning.story.created", id).len(), 1);
     assert_eq!(heard.of("planning.story.updated", id).len(), 1);
     assert_eq!(heard.of("planning.plan.approved", id).len(), 1);
@@ -93,7 +189,11 @@ async fn crowds_at_one_story_all_get_through(fleet: &Fleet) {
     let first = &ask::task(client, id, "First", &[]).await.task_id;
     let made = join_all((0..24usize).map(|i| {
         let mut client = clients[i % 2].clone();
-        async move { ask::task(&mut client, id, &format!("Part {i}"), &[first]).await.task_id }
+        async move {
+            ask::task(&mut client, id, &format!("Part {i}"), &[first])
+                .await
+                .task_id
+        }
     }))
     .await;
     assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 24);
@@ -126,7 +226,12 @@ async fn crowds_at_one_story_all_get_through(fleet: &Fleet) {
     let (ab, ba) = (ask::dependency(a, b), ask::dependency(b, a));
     let (x, y) = tokio::join!(left.add_task_dependency(ab), right.add_task_dependency(ba));
     assert!(x.is_ok() != y.is_ok(), "{x:?} {y:?}");
-    refused(if x.is_ok() { y } else { x }, Code::FailedPrecondition, "DEPENDENCY_CYCLE", &[" -> "]);
+    refused(
+        if x.is_ok() { y } else { x },
+        Code::FailedPrecondition,
+        "DEPENDENCY_CYCLE",
+        &[" -> "],
+    );
     one.stop().await;
     two.stop().await;
 }
@@ -143,22 +248,37 @@ async fn a_release_names_exactly_the_tasks_that_there_are(fleet: &Fleet) {
         }
         let (mut releaser, adder) = (one.client.clone(), two.client.clone());
         let additions = join_all((0..4).map(|i| {
-            let (mut adder, request) = (adder.clone(), ask::task_request(id, &format!("Late {i}"), &[]));
+            let (mut adder, request) = (
+                adder.clone(),
+                ask::task_request(id, &format!("Late {i}"), &[]),
+            );
             async move { adder.create_task(request).await }
         }));
         let release = releaser.transition_story(move_request(id, STATES[3]));
         let (added, released) = tokio::join!(additions, release);
         released.unwrap();
         for refusal in added.into_iter().filter(Result::is_err) {
-            refused(refusal, Code::FailedPrecondition, "TASKS_FROZEN", &["READY_FOR_EXECUTION"]);
+            refused(
+                refusal,
+                Code::FailedPrecondition,
+                "TASKS_FROZEN",
+                &["READY_FOR_EXECUTION"],
+            );
         }
-        let tasks = pb::ListTasksRequest { story_id: Some(id.clone()), ..Default::default() };
+        let tasks = pb::ListTasksRequest {
+            story_id: Some(id.clone()),
+            ..Default::default()
+        };
         let tasks = client.list_tasks(tasks).await.unwrap().into_inner().tasks;
         let tasks: BTreeSet<_> = tasks.into_iter().map(|task| task.task_id).collect();
-        let is_release = |e: &fleet_events::Event| e.aggregate == *id && e.body["to_state"] == STATES[3];
+        let is_release =
+            |e: &fleet_events::Event| e.aggregate == *id && e.body["to_state"] == STATES[3];
         heard.until(|events| events.iter().any(is_release)).await;
         let said = heard.events.iter().find(|e| is_release(e)).unwrap();
-        let said: BTreeSet<_> = said.body["tasks"].as_array().unwrap().iter()
+        let said: BTreeSet<_> = said.body["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|task| task["task_id"].as_str().unwrap().to_owned())
             .collect();
         assert_eq!(said, tasks, "round {round}");
@@ -180,14 +300,28 @@ async fn a_caller_who_hangs_up_cuts_nothing_in_half(fleet: &Fleet) {
         }
     }));
     hung_up.await;
-    let last = client.create_story(story_request(epic)).await.unwrap().into_inner().story.unwrap();
+    let last = client
+        .create_story(story_request(epic))
+        .await
+        .unwrap()
+        .into_inner()
+        .story
+        .unwrap();
     // Whatever exists was said, once, and has its history; whatever was said exists.
     let stories = crate::fleet::eventually("quiet", || {
         let mut client = client.clone();
         let busy = replica.process.tasks.live("CreateStory") > 0;
         async move {
-            let request = pb::ListStoriesRequest { epic_id: Some(epic.clone()), ..Default::default() };
-            let stories = client.list_stories(request).await.unwrap().into_inner().stories;
+            let request = pb::ListStoriesRequest {
+                epic_id: Some(epic.clone()),
+                ..Default::default()
+            };
+            let stories = client
+                .list_stories(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .stories;
             (!busy).then_some(stories)
         }
     })
@@ -195,10 +329,14 @@ async fn a_caller_who_hangs_up_cuts_nothing_in_half(fleet: &Fleet) {
     assert!(stories.iter().any(|story| story.story_id == last.story_id));
     let ids: BTreeSet<_> = stories.into_iter().map(|story| story.story_id).collect();
     let created = |events: &[fleet_events::Event]| -> Vec<String> {
-        let ours = events.iter().filter(|e| e.kind == "planning.story.created" && e.body["epic_id"] == epic.as_str());
+        let ours = events
+            .iter()
+            .filter(|e| e.kind == "planning.story.created" && e.body["epic_id"] == epic.as_str());
         ours.map(|e| e.aggregate.clone()).collect()
     };
-    heard.until(|events| created(events).len() >= ids.len()).await;
+    heard
+        .until(|events| created(events).len() >= ids.len())
+        .await;
     let said = created(&heard.events);
     assert_eq!(said.len(), ids.len());
     assert_eq!(said.into_iter().collect::<BTreeSet<_>>(), ids);
