@@ -87,6 +87,15 @@ pub const BACKEND_KEYS: &[Key] = &[
         "Replicas that each stream should have.",
     )
     .or("1"),
+    Key::new(
+        "nats_max_stream_mib",
+        "FLEET_NATS_MAX_STREAM_MIB",
+        Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        "A smaller size of each stream than the topology's, for small disks.",
+    ),
 ];
 
 /// Opens both. `seed` spreads the timers of replicas.
@@ -135,6 +144,9 @@ pub async fn nats(
         deployment: common.deployment.clone(),
         sync_interval: settings.duration("nats_sync_interval"),
         replicas: settings.count("nats_replicas"),
+        max_stream_bytes: settings
+            .optional("nats_max_stream_mib")
+            .map(|_| settings.count("nats_max_stream_mib") as u64 * 1024 * 1024),
         auth: match (
             settings.optional("nats_token"),
             settings.path("nats_credentials_file"),

@@ -83,8 +83,8 @@ impl Process {
         more: axum::Router,
     ) -> std::io::Result<SocketAddr> {
         let address = listener.local_addr()?;
-        let router = crate::admin::router(self.readiness.clone(), self.metrics.clone(), config)
-            .merge(more);
+        let router =
+            crate::admin::router(self.readiness.clone(), self.metrics.clone(), config).merge(more);
         let stop = self.admin_stop.clone();
         tracing::info!(%address, "serving admin pages");
         self.server_task("admin", async move {

@@ -10,7 +10,7 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{Client, Controls, Health, Service, reason, state_of};
@@ -20,6 +20,13 @@ use fleet_proto::workflow::v1::workflow_orchestration_service_server::WorkflowOr
 use fleet_service::config::{Key, Kind};
 use fleet_service::{Deps, Mounted, SystemIds, limited};
 use fleet_types::Ids as _;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -58,6 +65,10 @@ fn main() -> ExitCode {
         (
             "waits_for_its_backends_and_says_so",
             waits_for_its_backends_and_says_so,
+        ),
+        (
+            "sends_its_traces_to_a_collector",
+            sends_its_traces_to_a_collector,
         ),
         (
             "is_ready_once_its_streams_are_there",
@@ -336,6 +347,7 @@ fn is_ready_once_its_streams_are_there(runtime: &tokio::runtime::Runtime) {
         ),
         ("NEO4J_PASSWORD", &password),
         ("FLEET_DEPLOYMENT", &deployment),
+        ("FLEET_NATS_MAX_STREAM_MIB", "32"),
     ]);
     let waits = loop {
         let waits = running.logged("dependency is away");
@@ -353,7 +365,7 @@ fn is_ready_once_its_streams_are_there(runtime: &tokio::runtime::Runtime) {
     runtime.block_on(async {
         let bus = fleet_events_nats::NatsBus::connect(fleet_events_nats::Settings {
             deployment: deployment.clone(),
-            max_stream_bytes: None,
+            max_stream_bytes: Some(32 << 20),
             ..fleet_events_nats::Settings::new(&nats)
         });
         let left = bus
@@ -381,4 +393,82 @@ fn is_ready_once_its_streams_are_there(runtime: &tokio::runtime::Runtime) {
     });
     println!("{} MiB resident when ready", running.resident_mib());
     running.terminate();
+    runtime.block_on(async {
+        let client = async_nats::connect(&nats).await.unwrap();
+        let jetstream = async_nats::jetstream::new(client);
+        for stream in fleet_topology::STREAMS {
+            let name = format!("{}_{}", deployment.to_ascii_uppercase(), stream.name);
+            assert!(jetstream.delete_stream(name).await.unwrap().success);
+        }
+    });
+}
+
+/// Keeps the spans that are sent to it.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Span>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let spans = request
+            .into_inner()
+            .resource_spans
+            .into_iter()
+            .flat_map(|resource| resource.scope_spans)
+            .flat_map(|scope| scope.spans);
+        self.0.lock().unwrap().extend(spans);
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn sends_its_traces_to_a_collector(runtime: &tokio::runtime::Runtime) {
+    let collector = Collector::default();
+    let endpoint = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(collector.clone()))
+            .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener));
+        common::beside(server);
+        format!("http://{address}")
+    });
+    for threads in ["1", "2"] {
+        let running = Running::start(&[
+            ("FLEET_OTLP_ENDPOINT", &endpoint),
+            ("FLEET_WORKER_THREADS", threads),
+        ]);
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let status = runtime.block_on(async {
+            let mut client = Client::connect(format!("http://{}", running.grpc))
+                .await
+                .unwrap();
+            let mut request = state_of("T-1");
+            let parent = format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap();
+            request.metadata_mut().insert("traceparent", parent);
+            client.get_workflow_state(request).await.unwrap_err()
+        });
+        assert_eq!(status.code(), Code::Unavailable);
+        // The end flushes what is left; the collector's runtime must go on meanwhile.
+        runtime.block_on(async {
+            tokio::task::spawn_blocking(move || running.terminate())
+                .await
+                .unwrap();
+        });
+        let spans = std::mem::take(&mut *collector.0.lock().unwrap());
+        let hexed = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let ours: Vec<_> = spans
+            .iter()
+            .filter(|span| hexed(&span.trace_id) == trace)
+            .collect();
+        assert_eq!(ours.len(), 1, "{spans:?}");
+        assert_eq!(hexed(&ours[0].parent_span_id), "b7ad6b7169203331");
+        assert!(
+            ours[0].name.ends_with("/GetWorkflowState"),
+            "{:?}",
+            ours[0].name
+        );
+    }
 }

@@ -11,3 +11,6 @@ pub use settings::{Problem, Problems, Settings, Source};
 
 /// Exit code of a process whose configuration or command line is wrong (`EX_USAGE`).
 pub const EXIT_CONFIG: u8 = 64;
+
+#[cfg(test)]
+mod tests;

@@ -116,25 +116,27 @@ where
         let mut ending = Ending::new(shared, method.clone());
         let correlation = correlation(shared, request.headers());
 
-        let admitted = admit(shared, &method, request.headers(), &mut ending);
-        let principal = match admitted {
-            Ok(principal) => principal,
-            Err(fault) => {
-                return Box::pin(std::future::ready(Ok(ending.refuse(fault, &correlation))));
-            }
-        };
-
-        let time = time_for(shared, &method, request.headers());
-        let margin = ANSWER_MARGIN.min(time / 10);
         let span = tracing::info_span!(
             "rpc",
             otel.kind = "server",
             otel.name = method.name,
             method = method.name,
             correlation = %correlation,
-            principal = %principal.id,
+            principal = tracing::field::Empty,
         );
         let traceparent = telemetry::enter_trace(&span, request.headers(), shared.traces);
+
+        let principal = match admit(shared, &method, request.headers(), &mut ending) {
+            Ok(principal) => principal,
+            Err(fault) => {
+                let refusal = span.in_scope(|| ending.refuse(fault, &correlation));
+                return Box::pin(std::future::ready(Ok(refusal)));
+            }
+        };
+        span.record("principal", tracing::field::display(&principal.id));
+
+        let time = time_for(shared, &method, request.headers());
+        let margin = ANSWER_MARGIN.min(time / 10);
         let call = Call {
             method: method.name.clone(),
             principal,

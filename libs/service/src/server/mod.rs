@@ -1,6 +1,7 @@
 //! A gRPC server: the routes of services with health, reflection and the limits of every call.
 
 mod body;
+mod incoming;
 mod layer;
 mod metrics;
 
@@ -18,7 +19,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server as Transport, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -190,7 +190,7 @@ pub(crate) fn serve(
     let router = transport
         .layer(CallLayer(Arc::new(shared)))
         .add_routes(routes);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming::connections(listener);
 
     let services: Vec<_> = std::iter::once("").chain(mounted.grpc_services).collect();
     for service in &services {

@@ -165,7 +165,9 @@ impl Fixture {
         let address = process.serve(mounted, listener, settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = serde_json::json!({ "neo4j_password": { "value": "***" } });
-        let admin = process.serve_admin(listener, &config, axum::Router::new()).unwrap();
+        let admin = process
+            .serve_admin(listener, &config, axum::Router::new())
+            .unwrap();
         Self {
             process,
             controls,
