@@ -52,7 +52,10 @@ impl Fleet {
     pub async fn connect(planning: &str, workflow: &str) -> anyhow::Result<Self> {
         let open = async |uri: &str| {
             let endpoint = Endpoint::from_shared(uri.to_owned())?.timeout(CALL);
-            endpoint.connect().await.with_context(|| format!("cannot connect to {uri}"))
+            endpoint
+                .connect()
+                .await
+                .with_context(|| format!("cannot connect to {uri}"))
         };
         Ok(Self {
             planning: PlanningServiceClient::new(open(planning).await?),
@@ -74,7 +77,12 @@ impl Fleet {
             lease_seconds,
             ..ClaimTaskRequest::default()
         };
-        Ok(self.workflow.clone().claim_task(Request::new(request)).await?.into_inner())
+        Ok(self
+            .workflow
+            .clone()
+            .claim_task(Request::new(request))
+            .await?
+            .into_inner())
     }
 
     /// Does an action on a task.
@@ -85,7 +93,11 @@ impl Fleet {
         action: &str,
         work: Work,
     ) -> Result<RequestValidationResponse, Status> {
-        let artifacts = work.artifacts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let artifacts = work
+            .artifacts
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v))
+            .collect();
         let request = RequestValidationRequest {
             task_id: task_id.to_owned(),
             role: agent.role.to_owned(),
@@ -100,21 +112,35 @@ impl Fleet {
             }),
             ..RequestValidationRequest::default()
         };
-        Ok(self.workflow.clone().request_validation(Request::new(request)).await?.into_inner())
+        Ok(self
+            .workflow
+            .clone()
+            .request_validation(Request::new(request))
+            .await?
+            .into_inner())
     }
 
     /// Where a task is.
     pub async fn state(&self, task_id: &str) -> Result<GetWorkflowStateResponse, Status> {
-        let request = GetWorkflowStateRequest { task_id: task_id.to_owned() };
-        Ok(self.workflow.clone().get_workflow_state(Request::new(request)).await?.into_inner())
+        let request = GetWorkflowStateRequest {
+            task_id: task_id.to_owned(),
+        };
+        Ok(self
+            .workflow
+            .clone()
+            .get_workflow_state(Request::new(request))
+            .await?
+            .into_inner())
     }
 
     /// Waits until the workflow has taken a released task up and nothing blocks it.
     pub async fn wait_until_free(&self, task_id: &str) -> anyhow::Result<()> {
-        until(&format!("task {task_id} is free"), async || match self.state(task_id).await {
-            Ok(state) => Ok(state.blocked_by.is_empty().then_some(())),
-            Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(explain(&status)),
+        until(&format!("task {task_id} is free"), async || {
+            match self.state(task_id).await {
+                Ok(state) => Ok(state.blocked_by.is_empty().then_some(())),
+                Err(status) if status.code() == Code::NotFound => Ok(None),
+                Err(status) => Err(explain(&status)),
+            }
         })
         .await
     }

@@ -114,7 +114,11 @@ struct RawTask {
 }
 
 fn one() -> Spanned<i32> {
-    Spanned::new(1, serde_saphyr::Location::UNKNOWN, serde_saphyr::Location::UNKNOWN)
+    Spanned::new(
+        1,
+        serde_saphyr::Location::UNKNOWN,
+        serde_saphyr::Location::UNKNOWN,
+    )
 }
 
 /// Reads the document at `path`.
@@ -126,7 +130,10 @@ pub fn read(path: &Path) -> Result<Document, Refusal> {
         cure: cure.to_owned(),
     };
     let bytes = std::fs::read(path).map_err(|e| {
-        refuse(format!("cannot be read: {e}"), "check the path and its permissions")
+        refuse(
+            format!("cannot be read: {e}"),
+            "check the path and its permissions",
+        )
     })?;
     if bytes.len() > MAX_BYTES {
         return Err(refuse(
@@ -165,10 +172,18 @@ impl Reader<'_> {
         let front: FrontMatter = serde_saphyr::from_str(&yaml).map_err(|error| {
             let line = error.location().map_or(1, |at| at.line());
             let problem = error.without_snippet().to_string();
-            self.refuse(line, format!("front matter: {problem}"), "see docs/story-format.md for the keys")
+            self.refuse(
+                line,
+                format!("front matter: {problem}"),
+                "see docs/story-format.md for the keys",
+            )
         })?;
         let body = self.body(body, body_line)?;
-        for (field, value) in [("project", &front.project), ("epic", &front.epic), ("story", &front.story)] {
+        for (field, value) in [
+            ("project", &front.project),
+            ("epic", &front.epic),
+            ("story", &front.story),
+        ] {
             if value.value.trim().is_empty() {
                 return Err(self.refuse(
                     value.defined.line(),
@@ -197,7 +212,11 @@ impl Reader<'_> {
             size,
             repository: front.repository,
             base_branch: front.base_branch,
-            owner: if front.owner.trim().is_empty() { "po".to_owned() } else { front.owner },
+            owner: if front.owner.trim().is_empty() {
+                "po".to_owned()
+            } else {
+                front.owner
+            },
             acceptance_criteria: body.acceptance_criteria,
             constraints: body.constraints,
             tasks,
@@ -226,7 +245,11 @@ impl Reader<'_> {
             at = end + 1;
             line += 1;
         }
-        Err(self.refuse(1, "the front matter does not end", "close it with a line ---"))
+        Err(self.refuse(
+            1,
+            "the front matter does not end",
+            "close it with a line ---",
+        ))
     }
 
     fn body(&self, body: &str, first_line: u64) -> Result<Body, Refusal> {
@@ -334,7 +357,10 @@ impl Reader<'_> {
             let name = &task.value.id;
             let grammatical = !name.value.is_empty()
                 && name.value.len() <= 60
-                && name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+                && name
+                    .value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
             if !grammatical {
                 return Err(self.refuse(
                     name.defined.line(),
@@ -359,7 +385,10 @@ impl Reader<'_> {
             if task.value.priority.value < 1 {
                 return Err(self.refuse(
                     task.value.priority.defined.line(),
-                    format!("priority {} of task {:?}", task.value.priority.value, name.value),
+                    format!(
+                        "priority {} of task {:?}",
+                        task.value.priority.value, name.value
+                    ),
                     "use 1 for the highest, larger numbers for lower ones",
                 ));
             }
@@ -369,8 +398,14 @@ impl Reader<'_> {
                 if !lines.contains_key(&dependency.value) {
                     return Err(self.refuse(
                         dependency.defined.line(),
-                        format!("task {:?} depends on {:?}, which is not there", task.value.id.value, dependency.value),
-                        format!("use one of: {}", lines.keys().cloned().collect::<Vec<_>>().join(", ")),
+                        format!(
+                            "task {:?} depends on {:?}, which is not there",
+                            task.value.id.value, dependency.value
+                        ),
+                        format!(
+                            "use one of: {}",
+                            lines.keys().cloned().collect::<Vec<_>>().join(", ")
+                        ),
                     ));
                 }
             }
@@ -390,16 +425,26 @@ impl Reader<'_> {
             let before = ordered.len();
             for task in raw {
                 let task = &task.value;
-                let free = task.depends_on.iter().all(|d| placed.contains(d.value.as_str()));
+                let free = task
+                    .depends_on
+                    .iter()
+                    .all(|d| placed.contains(d.value.as_str()));
                 if free && placed.insert(task.id.value.as_str()) {
                     ordered.push(spec(task));
                 }
             }
             if ordered.len() == before {
-                let stuck: Vec<_> =
-                    lines.keys().filter(|name| !placed.contains(name.as_str())).cloned().collect();
+                let stuck: Vec<_> = lines
+                    .keys()
+                    .filter(|name| !placed.contains(name.as_str()))
+                    .cloned()
+                    .collect();
                 return Err(self.refuse(
-                    stuck.first().and_then(|name| lines.get(name)).copied().unwrap_or(1),
+                    stuck
+                        .first()
+                        .and_then(|name| lines.get(name))
+                        .copied()
+                        .unwrap_or(1),
                     format!("the tasks {} wait for each other", stuck.join(", ")),
                     "remove one depends_on of the circle",
                 ));
@@ -448,7 +493,11 @@ mod tests {
         assert_eq!(document.acceptance_criteria.len(), 4);
         assert_eq!(document.constraints.len(), 2);
         assert_eq!(
-            document.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(),
+            document
+                .tasks
+                .iter()
+                .map(|t| t.name.as_str())
+                .collect::<Vec<_>>(),
             ["order-api", "guest-form", "confirm-mail", "journey-test"]
         );
         assert!(document.brief.starts_with("As a guest"));
@@ -464,20 +513,56 @@ mod tests {
             ("not a mapping", "---\n- a\n---\ntext\n"),
             ("unknown key", &GOOD.replace("size: M", "sizes: M")),
             ("unknown size", &GOOD.replace("size: M", "size: huge")),
-            ("blank project", &GOOD.replace("project: Web shop", "project: ' '")),
+            (
+                "blank project",
+                &GOOD.replace("project: Web shop", "project: ' '"),
+            ),
             ("missing epic", &GOOD.replace("epic: Checkout\n", "")),
-            ("unknown dependency", &GOOD.replace("[guest-form, confirm-mail]", "[guest-from]")),
-            ("circle", &GOOD.replace("title: Accept", "depends_on: [journey-test]\n    title: Accept")),
-            ("twice the same id", &GOOD.replace("id: confirm-mail", "id: guest-form")),
+            (
+                "unknown dependency",
+                &GOOD.replace("[guest-form, confirm-mail]", "[guest-from]"),
+            ),
+            (
+                "circle",
+                &GOOD.replace(
+                    "title: Accept",
+                    "depends_on: [journey-test]\n    title: Accept",
+                ),
+            ),
+            (
+                "twice the same id",
+                &GOOD.replace("id: confirm-mail", "id: guest-form"),
+            ),
             ("bad id", &GOOD.replace("id: order-api", "id: order api")),
             ("priority 0", &GOOD.replace("priority: 3", "priority: 0")),
-            ("unknown section", &GOOD.replace("## Constraints", "## Limits")),
-            ("heading 1", &GOOD.replace("## Constraints", "# Constraints")),
-            ("prose in a list section", &GOOD.replace("- The payment", "\nThe payment")),
-            ("empty item", &GOOD.replace("- The payment provider stays the same", "-")),
-            ("no acceptance criteria", &GOOD.replace("## Acceptance criteria", "## Constraints")),
-            ("no tasks", "---\nproject: a\nepic: b\nstory: c\ntasks: []\n---\ntext\n\n## Acceptance criteria\n- x\n"),
-            ("no text", &GOOD.replace(&parse(Path::new("x"), GOOD).unwrap().brief, "")),
+            (
+                "unknown section",
+                &GOOD.replace("## Constraints", "## Limits"),
+            ),
+            (
+                "heading 1",
+                &GOOD.replace("## Constraints", "# Constraints"),
+            ),
+            (
+                "prose in a list section",
+                &GOOD.replace("- The payment", "\nThe payment"),
+            ),
+            (
+                "empty item",
+                &GOOD.replace("- The payment provider stays the same", "-"),
+            ),
+            (
+                "no acceptance criteria",
+                &GOOD.replace("## Acceptance criteria", "## Constraints"),
+            ),
+            (
+                "no tasks",
+                "---\nproject: a\nepic: b\nstory: c\ntasks: []\n---\ntext\n\n## Acceptance criteria\n- x\n",
+            ),
+            (
+                "no text",
+                &GOOD.replace(&parse(Path::new("x"), GOOD).unwrap().brief, ""),
+            ),
         ];
         let said: Vec<String> = cases
             .iter()

@@ -70,7 +70,10 @@ impl Narrator {
         } else {
             Output::Plain
         };
-        Self { started: Instant::now(), output }
+        Self {
+            started: Instant::now(),
+            output,
+        }
     }
 
     /// Time since the demo began.
@@ -84,7 +87,10 @@ impl Narrator {
             bar.inc(1);
             bar.set_message(title.to_owned());
         }
-        self.line(&format!("\n{title}"), &format!("\n{}", Style::new().bold().apply_to(title)));
+        self.line(
+            &format!("\n{title}"),
+            &format!("\n{}", Style::new().bold().apply_to(title)),
+        );
     }
 
     /// Somebody did something.
@@ -93,7 +99,10 @@ impl Narrator {
         let who = voice.name();
         self.line(
             &format!("{at:7.3}s {who:>9}  {text}"),
-            &format!("{at:7.3}s {}  {text}", voice.style().apply_to(format!("{who:>9}"))),
+            &format!(
+                "{at:7.3}s {}  {text}",
+                voice.style().apply_to(format!("{who:>9}"))
+            ),
         );
     }
 
@@ -111,15 +120,9 @@ impl Narrator {
 
     fn line(&self, plain: &str, coloured: &str) {
         match &self.output {
-            Output::Terminal(bar) => bar.suspend(|| out(coloured)),
-            Output::Plain => out(plain),
+            Output::Terminal(bar) => bar.suspend(|| crate::out(coloured)),
+            Output::Plain => crate::out(plain),
             Output::Silent => {}
         }
     }
-}
-
-/// Prints one line to standard output; a closed pipe ends the telling, not the run.
-pub fn out(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

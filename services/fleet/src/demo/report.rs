@@ -1,6 +1,6 @@
 //! What stands at the end of the demo: the audit trail, and the summary as one JSON object.
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use fleet_proto::planning::v2::GetStoryHistoryRequest;
 use fleet_proto::workflow::v1::ListAuditRequest;
 use fleet_types::Timestamp;
@@ -48,14 +48,17 @@ pub async fn audit_trail(fleet: &Fleet, outcome: &Outcome) -> anyhow::Result<(St
         .into_inner();
     for entry in history.entries {
         let at = Timestamp::parse(&entry.at)?;
-        rows.push((at, [
-            "story".to_owned(),
-            entry.from_state,
-            entry.to_state,
-            "transition".to_owned(),
-            entry.actor,
-            first_of(&[&entry.override_reason, &entry.reason]),
-        ]));
+        rows.push((
+            at,
+            [
+                "story".to_owned(),
+                entry.from_state,
+                entry.to_state,
+                "transition".to_owned(),
+                entry.actor,
+                first_of(&[&entry.override_reason, &entry.reason]),
+            ],
+        ));
     }
     let mut hops = 0;
     let mut page_token = String::new();
@@ -74,17 +77,27 @@ pub async fn audit_trail(fleet: &Fleet, outcome: &Outcome) -> anyhow::Result<(St
             .into_inner();
         for entry in page.entries {
             hops += usize::from(entry.kind == "transition");
-            let task = outcome.tasks.iter().position(|(id, _)| *id == entry.task_id);
+            let task = outcome
+                .tasks
+                .iter()
+                .position(|(id, _)| *id == entry.task_id);
             let what = task.map_or(entry.task_id, |i| format!("task {}", i + 1));
-            let action = if entry.action.is_empty() { entry.kind } else { entry.action };
-            rows.push((Timestamp::from_millis(entry.at_ms), [
-                what,
-                entry.from_state,
-                entry.to_state,
-                action,
-                first_of(&[&entry.agent_id, &entry.actor, &entry.actor_role]),
-                first_of(&[&entry.feedback, &entry.detail]),
-            ]));
+            let action = if entry.action.is_empty() {
+                entry.kind
+            } else {
+                entry.action
+            };
+            rows.push((
+                Timestamp::from_millis(entry.at_ms),
+                [
+                    what,
+                    entry.from_state,
+                    entry.to_state,
+                    action,
+                    first_of(&[&entry.agent_id, &entry.actor, &entry.actor_role]),
+                    first_of(&[&entry.feedback, &entry.detail]),
+                ],
+            ));
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -94,7 +107,7 @@ pub async fn audit_trail(fleet: &Fleet, outcome: &Outcome) -> anyhow::Result<(St
     rows.sort_by_key(|(at, _)| *at);
     let mut table = Table::new();
     table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .load_preset(UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(["time", "what", "from", "to", "action", "by", "why"]);
     if !console::user_attended() {
@@ -108,5 +121,9 @@ pub async fn audit_trail(fleet: &Fleet, outcome: &Outcome) -> anyhow::Result<(St
 }
 
 fn first_of(texts: &[&String]) -> String {
-    texts.iter().find(|t| !t.is_empty()).map(|t| (*t).clone()).unwrap_or_default()
+    texts
+        .iter()
+        .find(|t| !t.is_empty())
+        .map(|t| (*t).clone())
+        .unwrap_or_default()
 }

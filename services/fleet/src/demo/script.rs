@@ -13,11 +13,26 @@ use super::client::{Agent, Fleet, Work, explain, until};
 use super::document::{Document, TaskSpec};
 use super::narrator::{Narrator, Voice};
 
-const DEV_1: Agent = Agent { role: "developer", id: "dev-mira" };
-const DEV_2: Agent = Agent { role: "developer", id: "dev-jonas" };
-const ARCHITECT: Agent = Agent { role: "architect", id: "arch-lin" };
-const QA_1: Agent = Agent { role: "qa", id: "qa-sol" };
-const QA_2: Agent = Agent { role: "qa", id: "qa-kim" };
+const DEV_1: Agent = Agent {
+    role: "developer",
+    id: "dev-mira",
+};
+const DEV_2: Agent = Agent {
+    role: "developer",
+    id: "dev-jonas",
+};
+const ARCHITECT: Agent = Agent {
+    role: "architect",
+    id: "arch-lin",
+};
+const QA_1: Agent = Agent {
+    role: "qa",
+    id: "qa-sol",
+};
+const QA_2: Agent = Agent {
+    role: "qa",
+    id: "qa-kim",
+};
 
 /// Steps that [`Narrator::step`] will be told, without one for each task.
 pub const FIXED_STEPS: u64 = 4;
@@ -43,12 +58,22 @@ pub async fn play(
     document: &Document,
     narrator: &Narrator,
 ) -> anyhow::Result<Outcome> {
-    let mut play = Play { fleet, document, narrator, lease_takeovers: 0 };
+    let mut play = Play {
+        fleet,
+        document,
+        narrator,
+        lease_takeovers: 0,
+    };
     let (story_id, tasks) = play.plan().await?;
     play.gates(&story_id).await?;
     let last = tasks.len() - 1;
     for (i, (task_id, spec)) in tasks.iter().enumerate() {
-        narrator.step(&format!("Task {} of {}: {}", i + 1, tasks.len(), spec.title));
+        narrator.step(&format!(
+            "Task {} of {}: {}",
+            i + 1,
+            tasks.len(),
+            spec.title
+        ));
         fleet.wait_until_free(task_id).await?;
         play.task(task_id, i == 0, i == last).await?;
     }
@@ -56,14 +81,20 @@ pub async fn play(
     let stats = fleet
         .workflow
         .clone()
-        .get_stats(GetStatsRequest { story_id: story_id.clone(), ..GetStatsRequest::default() })
+        .get_stats(GetStatsRequest {
+            story_id: story_id.clone(),
+            ..GetStatsRequest::default()
+        })
         .await
         .map_err(|s| explain(&s))?
         .into_inner();
     Ok(Outcome {
         story_id,
         story_state,
-        tasks: tasks.into_iter().map(|(id, spec)| (id, spec.title)).collect(),
+        tasks: tasks
+            .into_iter()
+            .map(|(id, spec)| (id, spec.title))
+            .collect(),
         lease_takeovers: play.lease_takeovers,
         reworks: i64::from(stats.total_rejections),
     })
@@ -97,7 +128,10 @@ impl Play<'_> {
             .into_inner()
             .project
             .context("CreateProject answered without a project")?;
-        self.say(Voice::Po, format!("project  {:?}  {}", project.name, project.project_id));
+        self.say(
+            Voice::Po,
+            format!("project  {:?}  {}", project.name, project.project_id),
+        );
         let epic = planning
             .create_epic(CreateEpicRequest {
                 project_id: project.project_id,
@@ -109,7 +143,10 @@ impl Play<'_> {
             .into_inner()
             .epic
             .context("CreateEpic answered without an epic")?;
-        self.say(Voice::Po, format!("epic     {:?}  {}", epic.title, epic.epic_id));
+        self.say(
+            Voice::Po,
+            format!("epic     {:?}  {}", epic.title, epic.epic_id),
+        );
         let story = planning
             .create_story(CreateStoryRequest {
                 epic_id: epic.epic_id,
@@ -128,11 +165,17 @@ impl Play<'_> {
             .into_inner()
             .story
             .context("CreateStory answered without a story")?;
-        self.say(Voice::Po, format!("story    {:?}  {}", story.title, story.story_id));
+        self.say(
+            Voice::Po,
+            format!("story    {:?}  {}", story.title, story.story_id),
+        );
         let mut tasks: Vec<(String, TaskSpec)> = Vec::with_capacity(document.tasks.len());
         for spec in &document.tasks {
             let id_of = |name: &String| {
-                tasks.iter().find(|(_, s)| s.name == *name).map(|(id, _)| id.clone())
+                tasks
+                    .iter()
+                    .find(|(_, s)| s.name == *name)
+                    .map(|(id, _)| id.clone())
             };
             let task = planning
                 .create_task(CreateTaskRequest {
@@ -155,7 +198,10 @@ impl Play<'_> {
                 [] => String::new(),
                 names => format!("  waits for {}", names.join(", ")),
             };
-            self.say(Voice::Po, format!("task     {:?}  {}{waits}", task.title, task.task_id));
+            self.say(
+                Voice::Po,
+                format!("task     {:?}  {}{waits}", task.title, task.task_id),
+            );
             tasks.push((task.task_id, spec.clone()));
         }
         Ok((story.story_id, tasks))
@@ -166,19 +212,27 @@ impl Play<'_> {
         self.narrator.step("The product owner's gates");
         let mut planning = self.fleet.planning.clone();
         let readiness = planning
-            .get_readiness(GetReadinessRequest { story_id: story_id.to_owned() })
+            .get_readiness(GetReadinessRequest {
+                story_id: story_id.to_owned(),
+            })
             .await
             .map_err(|s| explain(&s))?
             .into_inner();
         self.say(
             Voice::Fleet,
-            format!("Definition of Ready: {} of 100, {} needed", readiness.score, readiness.threshold),
+            format!(
+                "Definition of Ready: {} of 100, {} needed",
+                readiness.score, readiness.threshold
+            ),
         );
         for criterion in &readiness.criteria {
             let mark = if criterion.met { "✓" } else { "✗" };
             self.say(
                 Voice::Fleet,
-                format!("  {mark} {:>2}/{:<2} {}: {}", criterion.points, criterion.weight, criterion.name, criterion.reason),
+                format!(
+                    "  {mark} {:>2}/{:<2} {}: {}",
+                    criterion.points, criterion.weight, criterion.name, criterion.reason
+                ),
             );
         }
         let override_reason = if readiness.ready {
@@ -187,7 +241,8 @@ impl Play<'_> {
             "demo: shown with what the document has".to_owned()
         };
         self.transition(story_id, "PO_REVIEW", "").await?;
-        self.transition(story_id, "READY_FOR_PLANNING", &override_reason).await?;
+        self.transition(story_id, "READY_FOR_PLANNING", &override_reason)
+            .await?;
         let plan = planning
             .approve_plan(ApprovePlanRequest {
                 story_id: story_id.to_owned(),
@@ -198,12 +253,23 @@ impl Play<'_> {
             .await
             .map_err(|s| explain(&s))?
             .into_inner();
-        self.say(Voice::Po, format!("approves plan version {}  {}", plan.plan_version, plan.plan_id));
+        self.say(
+            Voice::Po,
+            format!(
+                "approves plan version {}  {}",
+                plan.plan_version, plan.plan_id
+            ),
+        );
         self.transition(story_id, "PLANNED", "").await?;
         self.transition(story_id, "READY_FOR_EXECUTION", "").await
     }
 
-    async fn transition(&self, story_id: &str, to: &str, override_reason: &str) -> anyhow::Result<()> {
+    async fn transition(
+        &self,
+        story_id: &str,
+        to: &str,
+        override_reason: &str,
+    ) -> anyhow::Result<()> {
         self.fleet
             .planning
             .clone()
@@ -223,68 +289,130 @@ impl Play<'_> {
     /// One task from `todo` to `done`. The first one is raced for and reworked; on the last
     /// one a tester falls silent and another takes over.
     async fn task(&mut self, task_id: &str, first: bool, last: bool) -> anyhow::Result<()> {
-        let (winner, epoch) =
-            if first { self.race(task_id).await? } else { (DEV_1, self.claim(DEV_1, task_id).await?) };
+        let (winner, epoch) = if first {
+            self.race(task_id).await?
+        } else {
+            (DEV_1, self.claim(DEV_1, task_id).await?)
+        };
         self.commit(winner, task_id, epoch, "first").await?;
         let epoch = self.claim(ARCHITECT, task_id).await?;
         if first {
-            let feedback = "Keep the address out of the log line, and add a test for the empty case.";
-            let work = Work { feedback, claim_epoch: Some(epoch), ..Work::default() };
-            self.act(Voice::Architect, ARCHITECT, task_id, "reject_design", work).await?;
+            let feedback =
+                "Keep the address out of the log line, and add a test for the empty case.";
+            let work = Work {
+                feedback,
+                claim_epoch: Some(epoch),
+                ..Work::default()
+            };
+            self.act(Voice::Architect, ARCHITECT, task_id, "reject_design", work)
+                .await?;
             self.say(Voice::Architect, format!("says: {feedback}"));
             let next = self.fleet.state(task_id).await.map_err(|s| explain(&s))?;
             self.say(
                 Voice::Fleet,
-                format!("hands the task back to the {} with that feedback: {}", next.role_in_charge, next.required_action),
+                format!(
+                    "hands the task back to the {} with that feedback: {}",
+                    next.role_in_charge, next.required_action
+                ),
             );
             let epoch = self.claim(winner, task_id).await?;
             self.commit(winner, task_id, epoch, "second").await?;
             let epoch = self.claim(ARCHITECT, task_id).await?;
-            let work = Work { claim_epoch: Some(epoch), ..Work::default() };
-            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work).await?;
+            let work = Work {
+                claim_epoch: Some(epoch),
+                ..Work::default()
+            };
+            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work)
+                .await?;
         } else {
-            let work = Work { claim_epoch: Some(epoch), ..Work::default() };
-            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work).await?;
+            let work = Work {
+                claim_epoch: Some(epoch),
+                ..Work::default()
+            };
+            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work)
+                .await?;
         }
-        let (tester, epoch) =
-            if last { self.take_over(task_id).await? } else { (QA_1, self.claim(QA_1, task_id).await?) };
-        let work = Work { claim_epoch: Some(epoch), ..Work::default() };
-        self.act(Voice::Qa, tester, task_id, "approve_tests", work).await?;
-        let po = Agent { role: "po", id: "po" };
-        self.act(Voice::Po, po, task_id, "approve_story", Work::default()).await
+        let (tester, epoch) = if last {
+            self.take_over(task_id).await?
+        } else {
+            (QA_1, self.claim(QA_1, task_id).await?)
+        };
+        let work = Work {
+            claim_epoch: Some(epoch),
+            ..Work::default()
+        };
+        self.act(Voice::Qa, tester, task_id, "approve_tests", work)
+            .await?;
+        let po = Agent {
+            role: "po",
+            id: "po",
+        };
+        self.act(Voice::Po, po, task_id, "approve_story", Work::default())
+            .await
     }
 
     /// Two developers claim at once: one wins, the other is told until when the lease runs.
     async fn race(&self, task_id: &str) -> anyhow::Result<(Agent, i64)> {
-        self.say(Voice::Developer, format!("{} and {} claim the task at the same time", DEV_1.id, DEV_2.id));
-        let (one, two) =
-            tokio::join!(self.fleet.claim(DEV_1, task_id, None), self.fleet.claim(DEV_2, task_id, None));
+        self.say(
+            Voice::Developer,
+            format!(
+                "{} and {} claim the task at the same time",
+                DEV_1.id, DEV_2.id
+            ),
+        );
+        let (one, two) = tokio::join!(
+            self.fleet.claim(DEV_1, task_id, None),
+            self.fleet.claim(DEV_2, task_id, None)
+        );
         let (winner, claim, loser, refusal) = match (one, two) {
             (Ok(claim), Err(refusal)) => (DEV_1, claim, DEV_2, refusal),
             (Err(refusal), Ok(claim)) => (DEV_2, claim, DEV_1, refusal),
             (Ok(_), Ok(_)) => bail!("both developers hold task {task_id}: this must never happen"),
             (Err(refusal), Err(_)) => return Err(explain(&refusal).context("nobody could claim")),
         };
-        self.say(Voice::Developer, format!("{} wins (epoch {})", winner.id, claim.claim_epoch));
-        self.say(Voice::Developer, format!("{} is told: {}", loser.id, refusal.message()));
+        self.say(
+            Voice::Developer,
+            format!("{} wins (epoch {})", winner.id, claim.claim_epoch),
+        );
+        self.say(
+            Voice::Developer,
+            format!("{} is told: {}", loser.id, refusal.message()),
+        );
         Ok((winner, claim.claim_epoch))
     }
 
     async fn claim(&self, agent: Agent, task_id: &str) -> anyhow::Result<i64> {
-        let claim = self.fleet.claim(agent, task_id, None).await.map_err(|s| {
-            explain(&s).context(format!("{} claims {task_id}", agent.id))
-        })?;
-        self.say(voice(agent), format!("{} claims it ({}, epoch {})", agent.id, claim.action, claim.claim_epoch));
+        let claim = self
+            .fleet
+            .claim(agent, task_id, None)
+            .await
+            .map_err(|s| explain(&s).context(format!("{} claims {task_id}", agent.id)))?;
+        self.say(
+            voice(agent),
+            format!(
+                "{} claims it ({}, epoch {})",
+                agent.id, claim.action, claim.claim_epoch
+            ),
+        );
         Ok(claim.claim_epoch)
     }
 
-    async fn commit(&self, agent: Agent, task_id: &str, epoch: i64, which: &str) -> anyhow::Result<()> {
+    async fn commit(
+        &self,
+        agent: Agent,
+        task_id: &str,
+        epoch: i64,
+        which: &str,
+    ) -> anyhow::Result<()> {
         // A commit id as git would print it, made from the task so that it reads the same
         // in every output of this run.
-        let sha: String = task_id.bytes().chain(which.bytes()).fold(String::new(), |mut sha, b| {
-            sha.push_str(&format!("{b:02x}"));
-            sha
-        });
+        let sha: String = task_id
+            .bytes()
+            .chain(which.bytes())
+            .fold(String::new(), |mut sha, b| {
+                sha.push_str(&format!("{b:02x}"));
+                sha
+            });
         let sha = sha[sha.len() - 40..].to_owned();
         let work = Work {
             artifacts: vec![
@@ -295,10 +423,18 @@ impl Play<'_> {
             claim_epoch: Some(epoch),
             ..Work::default()
         };
-        self.act(Voice::Developer, agent, task_id, "commit_code", work).await
+        self.act(Voice::Developer, agent, task_id, "commit_code", work)
+            .await
     }
 
-    async fn act(&self, voice: Voice, agent: Agent, task_id: &str, action: &str, work: Work) -> anyhow::Result<()> {
+    async fn act(
+        &self,
+        voice: Voice,
+        agent: Agent,
+        task_id: &str,
+        action: &str,
+        work: Work,
+    ) -> anyhow::Result<()> {
         let answer = self
             .fleet
             .act(agent, task_id, action, work)
@@ -308,20 +444,37 @@ impl Play<'_> {
             "" => String::new(),
             role => format!(", next: {role} {}", answer.next_action),
         };
-        self.say(voice, format!("{}  {action} → {}{next}", agent.id, answer.current_state));
+        self.say(
+            voice,
+            format!("{}  {action} → {}{next}", agent.id, answer.current_state),
+        );
         Ok(())
     }
 
     /// A tester claims with a lease of one second and falls silent; another takes over.
     async fn take_over(&mut self, task_id: &str) -> anyhow::Result<(Agent, i64)> {
-        let claim = self.fleet.claim(QA_1, task_id, Some(1)).await.map_err(|s| explain(&s))?;
+        let claim = self
+            .fleet
+            .claim(QA_1, task_id, Some(1))
+            .await
+            .map_err(|s| explain(&s))?;
         self.say(
             Voice::Qa,
-            format!("{} claims it with a lease of 1 s (epoch {}) and falls silent", QA_1.id, claim.claim_epoch),
+            format!(
+                "{} claims it with a lease of 1 s (epoch {}) and falls silent",
+                QA_1.id, claim.claim_epoch
+            ),
         );
         match self.fleet.claim(QA_2, task_id, None).await {
-            Ok(_) => bail!("{} got a task that {} holds: this must never happen", QA_2.id, QA_1.id),
-            Err(refusal) => self.say(Voice::Qa, format!("{} is told: {}", QA_2.id, refusal.message())),
+            Ok(_) => bail!(
+                "{} got a task that {} holds: this must never happen",
+                QA_2.id,
+                QA_1.id
+            ),
+            Err(refusal) => self.say(
+                Voice::Qa,
+                format!("{} is told: {}", QA_2.id, refusal.message()),
+            ),
         }
         let lease_until = Timestamp::from_millis(claim.lease_until_ms);
         let taken = until("the lease has run out", async || {
@@ -335,12 +488,24 @@ impl Play<'_> {
         self.lease_takeovers += 1;
         self.say(
             Voice::Qa,
-            format!("the lease ran out at {lease_until}: {} takes over (epoch {})", QA_2.id, taken.claim_epoch),
+            format!(
+                "the lease ran out at {lease_until}: {} takes over (epoch {})",
+                QA_2.id, taken.claim_epoch
+            ),
         );
-        let late = Work { claim_epoch: Some(claim.claim_epoch), ..Work::default() };
+        let late = Work {
+            claim_epoch: Some(claim.claim_epoch),
+            ..Work::default()
+        };
         match self.fleet.act(QA_1, task_id, "approve_tests", late).await {
-            Ok(_) => bail!("{} acted on a claim that it had lost: this must never happen", QA_1.id),
-            Err(refusal) => self.say(Voice::Qa, format!("{} comes back too late: {}", QA_1.id, refusal.message())),
+            Ok(_) => bail!(
+                "{} acted on a claim that it had lost: this must never happen",
+                QA_1.id
+            ),
+            Err(refusal) => self.say(
+                Voice::Qa,
+                format!("{} comes back too late: {}", QA_1.id, refusal.message()),
+            ),
         }
         Ok((QA_2, taken.claim_epoch))
     }
@@ -349,13 +514,24 @@ impl Play<'_> {
     async fn arrival(&self, story_id: &str) -> anyhow::Result<String> {
         self.narrator.step("Arrival");
         let state = until("the story is READY_TO_REVIEW", async || {
-            let request = GetStoryRequest { story_id: story_id.to_owned() };
-            let story = self.fleet.planning.clone().get_story(request).await.map_err(|s| explain(&s))?;
+            let request = GetStoryRequest {
+                story_id: story_id.to_owned(),
+            };
+            let story = self
+                .fleet
+                .planning
+                .clone()
+                .get_story(request)
+                .await
+                .map_err(|s| explain(&s))?;
             let state = story.into_inner().state;
             Ok((state == "READY_TO_REVIEW").then_some(state))
         })
         .await?;
-        self.say(Voice::Fleet, format!("every task is done: the story is {state}"));
+        self.say(
+            Voice::Fleet,
+            format!("every task is done: the story is {state}"),
+        );
         Ok(state)
     }
 }

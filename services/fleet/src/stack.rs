@@ -1,0 +1,243 @@
+//! All services in one process, on the store and bus that were asked for.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fleet_embedded::{Embedded, OpenError, Options};
+use fleet_service::config::{Common, Problem, Problems, Settings};
+use fleet_service::{
+    Backends, Deps, Drained, Mounted, Process, ServerSettings, Streams, SystemClock, backends,
+};
+use tokio::net::TcpListener;
+
+/// What a stack stands on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The data directory of the embedded database.
+    pub data: PathBuf,
+    /// A NATS server, if the bus is to be a real one.
+    pub nats: Option<String>,
+    /// A Neo4j server, if the graph is to be a real one; then the bus is real, too.
+    pub neo4j: Option<String>,
+}
+
+/// Store and bus, opened.
+pub struct Opened {
+    /// For services.
+    pub backends: Backends,
+    /// The embedded database, if it is part of them.
+    pub embedded: Option<Embedded>,
+    /// Where everything is, for people.
+    pub description: String,
+}
+
+impl Ground {
+    /// What the settings of `fleet up` ask for.
+    ///
+    /// # Errors
+    /// A combination that cannot work.
+    pub fn from_settings(settings: &Settings) -> Result<Self, Problems> {
+        let ground = Self {
+            data: settings
+                .path("data")
+                .unwrap_or_else(|| PathBuf::from(crate::DEFAULT_DATA)),
+            nats: settings.optional("nats").map(str::to_owned),
+            neo4j: settings.optional("neo4j").map(str::to_owned),
+        };
+        if ground.neo4j.is_some() && ground.nats.is_none() {
+            let problem =
+                "--neo4j needs --nats: a graph that replicas share takes a bus that they share";
+            return Err(Problem(problem.to_owned()).into());
+        }
+        if ground.neo4j.is_some() && settings.optional("neo4j_password").is_none() {
+            let problem =
+                "--neo4j needs a password: set NEO4J_PASSWORD (and NEO4J_USER, if it is not neo4j)";
+            return Err(Problem(problem.to_owned()).into());
+        }
+        Ok(ground)
+    }
+
+    /// Opens store and bus. Real servers are connected to in the background: they may come
+    /// later. The embedded database is open, and owned by this process, when this returns.
+    ///
+    /// # Errors
+    /// Settings that can never work; a data directory that is damaged or in use.
+    pub async fn open(
+        &self,
+        settings: &Settings,
+        common: &Common,
+        seed: u64,
+    ) -> anyhow::Result<Opened> {
+        let bus = match &self.nats {
+            Some(url) => Some(backends::nats(settings, common, url, seed).await?),
+            None => None,
+        };
+        if let (Some(uri), Some(bus), Some(url)) = (&self.neo4j, &bus, &self.nats) {
+            let store = backends::neo4j(settings, common, uri)?;
+            return Ok(Opened {
+                backends: Backends {
+                    store,
+                    store_name: "neo4j",
+                    bus: bus.clone(),
+                    bus_name: "nats",
+                },
+                embedded: None,
+                description: format!("graph on {uri}, events on {url}"),
+            });
+        }
+        let mut opened = Opened::embedded(
+            open_embedded(&self.data, &common.deployment).await?,
+            &self.data,
+        );
+        if let (Some(bus), Some(url)) = (bus, &self.nats) {
+            opened.backends.bus = bus;
+            opened.backends.bus_name = "nats";
+            opened.description = format!("graph in {}, events on {url}", self.data.display());
+        }
+        Ok(opened)
+    }
+}
+
+impl Opened {
+    /// Graph and bus in one embedded database.
+    pub fn embedded(embedded: Embedded, data: &Path) -> Self {
+        let (store, bus) = (embedded.store(), embedded.bus());
+        Self {
+            backends: Backends {
+                store,
+                store_name: "embedded",
+                bus,
+                bus_name: "embedded-bus",
+            },
+            embedded: Some(embedded),
+            description: format!("graph and events in {}", data.display()),
+        }
+    }
+}
+
+/// Opens a data directory; if another process has it, says which and how to go on.
+///
+/// # Errors
+/// The directory is in use, damaged, or cannot be written.
+pub async fn open_embedded(data: &Path, deployment: &str) -> anyhow::Result<Embedded> {
+    let options = Options {
+        deployment: deployment.to_owned(),
+        ..Options::new(Arc::new(SystemClock))
+    };
+    let dir = data.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, options)).await?;
+    opened.map_err(|e| match e {
+        OpenError::Owned { dir, pid, .. } => anyhow::anyhow!(
+            "{} is in use by process {pid}: stop that process (kill {pid}), or choose another directory with --data",
+            dir.display()
+        ),
+        other => anyhow::Error::new(other),
+    })
+}
+
+/// The listeners of one service.
+pub struct Bound {
+    /// Name as in the topology.
+    pub service: &'static str,
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For the admin pages.
+    pub admin: Option<TcpListener>,
+}
+
+/// A running stack.
+pub struct Stack {
+    /// The process that it runs in.
+    pub process: Process,
+    /// What the services were given.
+    pub deps: Deps,
+    /// Each service with the address of its gRPC server.
+    pub addresses: Vec<(&'static str, SocketAddr)>,
+    embedded: Option<Embedded>,
+}
+
+/// How the services of a stack are set up.
+#[derive(Clone)]
+pub struct Plan {
+    /// Planning's settings.
+    pub planning: fleet_planning::Config,
+    /// Workflow's settings.
+    pub workflow: fleet_workflow::Config,
+    /// Limits, identity and TLS of every server.
+    pub server: ServerSettings,
+    /// Which deployment this is.
+    pub deployment: String,
+    /// What `/config` shows.
+    pub shown: serde_json::Value,
+}
+
+impl Stack {
+    /// Starts every service on listeners that are bound already.
+    ///
+    /// # Errors
+    /// A service that refuses to start, e.g. because its state machine is not sound.
+    pub fn start(
+        process: Process,
+        opened: Opened,
+        bound: Vec<Bound>,
+        plan: Plan,
+    ) -> anyhow::Result<Self> {
+        let deps = process.attach(opened.backends, Streams::Apply, &plan.deployment);
+        let mut mounted: Vec<Mounted> = vec![
+            fleet_planning::start(deps.clone(), plan.planning)?,
+            fleet_workflow::start(deps.clone(), plan.workflow)?,
+        ];
+        let mut addresses = Vec::new();
+        for Bound {
+            service,
+            grpc,
+            admin,
+        } in bound
+        {
+            let at = mounted
+                .iter()
+                .position(|m| m.name == service)
+                .with_context(|| format!("{service} is not part of this binary"))?;
+            let address = process.serve(mounted.swap_remove(at), grpc, plan.server.clone())?;
+            addresses.push((service, address));
+            if let Some(admin) = admin {
+                process.serve_admin(admin, &plan.shown, crate::parked::routes(&deps.bus))?;
+            }
+        }
+        Ok(Self {
+            process,
+            deps,
+            addresses,
+            embedded: opened.embedded,
+        })
+    }
+
+    /// The address of a service's gRPC server, as a URI.
+    pub fn uri(&self, service: &str) -> Option<String> {
+        let (_, address) = self.addresses.iter().find(|(name, _)| *name == service)?;
+        Some(format!("http://{address}"))
+    }
+
+    /// Stops everything and closes the database.
+    pub async fn stop(self, within: Duration) -> Drained {
+        let drained = self.process.stop(within).await;
+        if let Some(embedded) = self.embedded {
+            embedded.close().await;
+        }
+        drained
+    }
+
+    /// Says something about this process to whoever finds its data directory in use.
+    pub fn note(&self, note: &str) {
+        if let Some(Err(e)) = self
+            .embedded
+            .as_ref()
+            .map(|embedded| embedded.set_owner_note(note))
+        {
+            tracing::warn!(error = %e, "cannot leave a note in the data directory");
+        }
+    }
+}
