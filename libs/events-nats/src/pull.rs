@@ -195,6 +195,24 @@ impl Subscription for Pull {
             }
         }
     }
+
+    async fn close(&mut self) {
+        let closing = async {
+            // Ends the stream behind what is already on its way.
+            self.messages.drain().await.ok()?;
+            while let Some(message) = self.messages.next().await {
+                if message.status.is_none()
+                    && let Ok(Some(delivery)) = self.take(message)
+                {
+                    delivery.retry(Duration::ZERO).await.ok()?;
+                }
+            }
+            self.link.client.flush().await.ok()
+        };
+        if tokio::time::timeout(Duration::from_secs(1), closing).await.is_err() {
+            tracing::debug!("a subscription was not closed in time; its messages come later");
+        }
+    }
 }
 
 /// A message in our hands.

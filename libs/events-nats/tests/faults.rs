@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fleet_events::{Bus, PublishError, Subscription};
-use fleet_events_nats::{NatsBus, Settings};
+use fleet_events_nats::{Auth, NatsBus, Settings};
 use fleet_graph::{Deadline, OutboxEvent, Unavailable};
 use fleet_topology::{Consumer, streams::PLANNING_EVENTS};
 use fleet_types::{EventId, Timestamp};
@@ -254,6 +254,57 @@ async fn a_consumer_that_is_deleted_is_made_again() {
     assert!(problem.retryable, "{problem}");
     publish(&bus, 1, PATIENCE).await.unwrap();
     assert_eq!(drain(&bus).await, ["ev-1"]);
+}
+
+#[tokio::test]
+async fn a_closed_subscription_gives_back_what_nobody_fetched() {
+    let Some(mut server) = Server::stopped() else { return };
+    server.start().await;
+    let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
+    applied(&bus).await;
+    // Nobody would have them within the minute.
+    static PATIENT: Consumer = Consumer { name: "patient", ack_wait_secs: 60, ..CONSUMER };
+    let mut leaving = bus.subscribe(&PATIENT, soon()).await.unwrap();
+    publish(&bus, 0, PATIENCE).await.unwrap();
+    let first = leaving.fetch(10, PATIENCE).await.unwrap();
+    assert_eq!(first.len(), 1);
+    // These come on the request that is still open.
+    for number in 1..6 {
+        publish(&bus, number, PATIENCE).await.unwrap();
+    }
+    leaving.close().await;
+    let start = Instant::now();
+    let mut other = bus.subscribe(&PATIENT, soon()).await.unwrap();
+    let mut seen = BTreeSet::new();
+    until("the others", async || {
+        for delivery in other.fetch(10, Duration::from_millis(200)).await.unwrap() {
+            seen.insert(delivery.message().sequence);
+        }
+        seen.len() == 5
+    })
+    .await;
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_and_the_right_one_works() {
+    let Some(mut server) = Server::stopped() else { return };
+    server.arguments = vec!["--user", "fleet", "--pass", "secret-word"];
+    server.start().await;
+    let with = |password: &str| Settings {
+        auth: Auth::UserPassword { user: "fleet".to_owned(), password: password.into() },
+        ..quick(&server.url())
+    };
+    let wrong = NatsBus::connect(with("guess")).await.unwrap();
+    until("the refusal", async || {
+        let away = wrong.ping(soon()).await.unwrap_err();
+        away.reason.to_ascii_lowercase().contains("authorization")
+    })
+    .await;
+    let right = NatsBus::connect(with("secret-word")).await.unwrap();
+    until("the connection", async || right.ping(soon()).await.is_ok()).await;
+    applied(&right).await;
+    right.flush(soon()).await.unwrap();
 }
 
 async fn failure(subscription: &mut Box<dyn Subscription>) -> Unavailable {

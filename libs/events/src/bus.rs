@@ -96,6 +96,10 @@ pub trait Subscription: Send {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Box<dyn Delivery>>, Unavailable>;
+
+    /// Gives back at once what the bus has sent and nobody fetched. Dropping the subscription
+    /// does, too, but only after the consumer's ack wait.
+    async fn close(&mut self) {}
 }
 
 /// Everything that is said from now on, in stream order, to this process alone; nothing is

@@ -10,13 +10,14 @@
 //! | not readable, or permanently impossible | parked at once |
 //! | retry, panic, too slow | again after a growing delay; parked after `max_deliveries` |
 //! | about something not known yet | again for a bounded time; then parked |
+//! | a lost race | run again here, at once; then as any retry |
 //! | the store is away | held and tried again here: no fault of the message |
 
 use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,7 +27,7 @@ use fleet_graph::{CommitError, Deadline, ReadError, Receipt};
 use fleet_topology::Consumer;
 use fleet_types::Clock;
 use futures::FutureExt;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
 
@@ -85,6 +86,15 @@ pub enum HandleError {
 
 /// How soon a lost race is run again.
 const AFTER_CONFLICT: Duration = Duration::from_millis(25);
+/// A retry that is wanted so soon is run here, without a detour over the bus.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// How often.
+const RERUNS: u64 = 4;
+/// While the store is away so many times the concurrency may be held: the events that wait
+/// leave room for one that shows whether the others get through.
+const HELD_FACTOR: usize = 2;
+/// So many times others must get through before an event that does not counts as failed.
+const STRIKES: u32 = 3;
 
 impl From<CommitError> for HandleError {
     fn from(error: CommitError) -> Self {
@@ -140,7 +150,9 @@ pub struct ConsumerSettings {
     pub not_yet_known_for: Duration,
     /// How long an event is held while the store is away, before others get their turn.
     pub hold: Duration,
-    /// Delays between attempts to open the subscription, or to use a store that is away.
+    /// Delays between attempts to handle it meanwhile.
+    pub hold_backoff: Backoff,
+    /// Delays between attempts to open the subscription.
     pub reopen: Backoff,
     /// How long the bus has to answer (subscribe, park).
     pub bus_within: Duration,
@@ -164,7 +176,8 @@ impl Default for ConsumerSettings {
             backoff: backoff(100, 30_000),
             not_yet_known_backoff: backoff(200, 5_000),
             not_yet_known_for: Duration::from_secs(60),
-            hold: Duration::from_secs(120),
+            hold: Duration::from_secs(600),
+            hold_backoff: backoff(100, 10_000),
             reopen: backoff(100, 5_000),
             bus_within: Duration::from_secs(5),
             drain: Duration::from_secs(10),
@@ -193,6 +206,9 @@ pub async fn run_consumer(
         settings,
         shutdown: shutdown.clone(),
         successes: AtomicU64::new(0),
+        success: Notify::new(),
+        held: AtomicUsize::new(0),
+        room: Notify::new(),
     });
     let mut running = JoinSet::new();
     let mut subscription: Option<Box<dyn Subscription>> = None;
@@ -201,15 +217,18 @@ pub async fn run_consumer(
         while let Some(ended) = running.try_join_next() {
             log_lost(consumer, ended);
         }
-        if running.len() >= concurrency {
+        let held = runner.held.load(Ordering::Relaxed).min((HELD_FACTOR - 1) * concurrency);
+        let busy = running.len().saturating_sub(held);
+        if busy >= concurrency {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(ended) = running.join_next() => log_lost(consumer, ended),
+                () = runner.room.notified() => {}
             }
             continue;
         }
-        let room = (concurrency - running.len()).min(runner.settings.fetch_batch.max(1));
+        let room = (concurrency - busy).min(runner.settings.fetch_batch.max(1));
         let fetched = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -238,7 +257,9 @@ pub async fn run_consumer(
             }
         }
     }
-    drop(subscription);
+    if let Some(mut subscription) = subscription {
+        subscription.close().await;
+    }
     let drained = tokio::time::timeout(drain, async {
         while let Some(ended) = running.join_next().await {
             log_lost(consumer, ended);
@@ -269,6 +290,29 @@ struct Runner {
     shutdown: CancellationToken,
     /// Events handled; a sign that what handlers need is there.
     successes: AtomicU64,
+    /// Told to those who wait for that.
+    success: Notify,
+    /// Events that wait for something that is away.
+    held: AtomicUsize,
+    /// There may be room for one more.
+    room: Notify,
+}
+
+/// One event that is held; no longer when dropped.
+struct Held<'r>(&'r Runner);
+
+impl<'r> Held<'r> {
+    fn new(runner: &'r Runner) -> Self {
+        runner.held.fetch_add(1, Ordering::Relaxed);
+        runner.room.notify_one();
+        Self(runner)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Runner {
@@ -348,6 +392,7 @@ impl Runner {
         match outcome {
             Ok(()) | Err(HandleError::AlreadyApplied) => {
                 self.successes.fetch_add(1, Ordering::Relaxed);
+                self.success.notify_waiters();
                 let age = match event.time.millis() {
                     0 => Duration::ZERO,
                     _ => self.clock.now().since(event.time),
@@ -401,20 +446,37 @@ impl Runner {
     }
 
     async fn handle_and_hold(&self, event: &Event) -> Option<Result<(), HandleError>> {
-        let successes = self.successes.load(Ordering::Relaxed);
+        let mut successes = self.successes.load(Ordering::Relaxed);
+        let mut strikes = 0;
         let until = Instant::now() + self.settings.hold;
         let mut failures = 0;
+        let mut reruns = 0;
+        let mut held = None;
         loop {
             let reason = match self.handle_once(event).await {
                 Err(HandleError::Unavailable { reason }) => reason,
+                Err(HandleError::Retry { after: Some(after), .. })
+                    if after <= AT_ONCE && reruns < RERUNS =>
+                {
+                    reruns += 1;
+                    let soon = Backoff { first: after, max: AT_ONCE };
+                    tokio::time::sleep(soon.delay(1, seed(event.id.as_str(), reruns))).await;
+                    continue;
+                }
                 outcome => return Some(outcome),
             };
-            if self.successes.load(Ordering::Relaxed) != successes {
-                // Others get through: it is this event that has a problem.
+            held.get_or_insert_with(|| Held::new(self));
+            let others = self.successes.load(Ordering::Relaxed);
+            if others != successes {
+                successes = others;
+                strikes += 1;
+            }
+            if strikes >= STRIKES {
+                // Others get through again and again: it is this event that has a problem.
                 return Some(Err(HandleError::Retry { reason, after: None }));
             }
             failures += 1;
-            let delay = self.settings.reopen.delay(failures, seed(event.id.as_str(), 0));
+            let delay = self.settings.hold_backoff.delay(failures, seed(event.id.as_str(), 0));
             if Instant::now() + delay > until {
                 return Some(Err(HandleError::Unavailable { reason }));
             }
@@ -424,6 +486,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return None,
+                () = self.success.notified() => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }

@@ -23,6 +23,7 @@ macro_rules! payloads {
             $(#[$meta])*
             #[doc = concat!("\n\nSubject `", $subject, "`.")]
             #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            #[cfg_attr(test, derive(schemars::JsonSchema))]
             pub struct $name {
                 $($(#[$fmeta])* pub $field: $type,)*
                 /// When it happened.
@@ -36,6 +37,11 @@ macro_rules! payloads {
 
         /// The subject of every payload type.
         pub const SUBJECTS: &[&str] = &[$($subject),+];
+
+        #[cfg(test)]
+        fn cases() -> Vec<tests::Case> {
+            vec![$(tests::Case::of::<$name>()),+]
+        }
     };
 }
 
@@ -316,6 +322,7 @@ payloads! {
 
 /// One task of a released story, as the workflow needs it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReleasedTask {
     /// The task.
     pub task_id: TaskId,
@@ -342,6 +349,7 @@ fn one() -> i32 {
 ///
 /// Subject `agent.work.completed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkCompleted {
     /// The task.
     pub task_id: TaskId,
@@ -378,6 +386,7 @@ pub struct WorkCompleted {
 
 /// The nested outcome of [`WorkCompleted`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkOutcome {
     /// Whether the agent succeeded.
     #[serde(default)]
@@ -395,6 +404,7 @@ pub struct WorkOutcome {
 
 /// What an agent made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkArtifacts {
     /// The branch.
     #[serde(default)]
@@ -406,3 +416,6 @@ pub struct WorkArtifacts {
     #[serde(default)]
     pub files_changed: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

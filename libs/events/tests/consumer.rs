@@ -45,6 +45,8 @@ enum Do {
 struct Script {
     /// When each event was handled.
     log: Mutex<Vec<(String, Instant)>>,
+    /// How often.
+    counts: Mutex<BTreeMap<String, u64>>,
     step: Step,
 }
 
@@ -53,9 +55,11 @@ impl Handler for Script {
     async fn handle(&self, event: &Event, _: Deadline) -> Result<(), HandleError> {
         let id = event.id.to_string();
         let count = {
-            let mut log = self.log.lock().unwrap();
-            log.push((id.clone(), Instant::now()));
-            log.iter().filter(|(logged, _)| *logged == id).count() as u64
+            self.log.lock().unwrap().push((id.clone(), Instant::now()));
+            let mut counts = self.counts.lock().unwrap();
+            let count = counts.entry(id.clone()).or_default();
+            *count += 1;
+            *count
         };
         match (self.step)(&id, count) {
             Do::Ok => Ok(()),
@@ -100,7 +104,7 @@ impl World {
             bus: MemoryBus::new(Duration::ZERO),
             clock: TestClock::start(),
             metrics: Metrics::default(),
-            script: Arc::new(Script { log: Mutex::default(), step: Box::new(step) }),
+            script: Arc::new(Script { log: Mutex::default(), counts: Mutex::default(), step: Box::new(step) }),
             shutdown: CancellationToken::new(),
             start: Instant::now(),
         }
@@ -242,6 +246,7 @@ async fn an_outage_of_the_store_parks_nothing() {
     assert_eq!(world.parked().await.len(), 0);
     let attempts = world.script.log.lock().unwrap().len();
     assert!(attempts < 20_000, "{attempts} attempts in an hour");
+    assert!(world.metrics.counts().redelivered < 1_000, "{:?}", world.metrics.counts());
     *away.lock().unwrap() = false;
     pass(60).await;
     assert_eq!(world.metrics.counts().handled, 200);
@@ -260,6 +265,43 @@ async fn an_event_that_alone_finds_the_store_away_is_parked_like_any_other() {
     let parked = world.parked().await;
     assert_eq!(parked["ev-0"], (8, "store away".to_owned()));
     assert_eq!(world.metrics.counts().handled, 599);
+    world.stop(task).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_hang_on_something_away_leave_room_for_the_others() {
+    let world = World::new(|id, _| match id {
+        "ev-0" | "ev-1" | "ev-2" => store_away(),
+        _ => Do::Ok,
+    });
+    world.publish(0..3).await;
+    let task = world.run(ConsumerSettings { concurrency: 2, ..world.settings() });
+    pass(10).await;
+    world.publish(3..9).await;
+    pass(10).await;
+    assert_eq!(world.metrics.counts().handled, 6);
+    world.stop(task).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_race_is_run_again_on_the_spot() {
+    let lost = || {
+        let found = CommitError::AlreadyExists { key: NodeKey::new(Label::Story, "s-1") };
+        Do::Fail(found.into())
+    };
+    let world = World::new(move |id, count| match (id, count) {
+        ("ev-0", 1..=3) | ("ev-1", 1..=8) | ("ev-2", _) => lost(),
+        _ => Do::Ok,
+    });
+    world.publish(0..3).await;
+    let task = world.run(world.settings());
+    pass(1).await;
+    let counts = world.metrics.counts();
+    assert_eq!((counts.handled, counts.parked), (2, 1));
+    assert_eq!((world.times("ev-0").len(), world.times("ev-1").len()), (4, 9));
+    assert_eq!(world.parked().await["ev-2"].0, 8);
+    // The first is never seen by the bus again, the second once.
+    assert_eq!(counts.redelivered, 1 + 7);
     world.stop(task).await;
 }
 

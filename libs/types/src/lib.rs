@@ -8,6 +8,8 @@ mod action;
 mod env;
 mod ids;
 mod role;
+#[cfg(feature = "schema")]
+mod schema;
 mod time;
 mod violations;
 

@@ -109,6 +109,8 @@ pub struct Server {
     port: u16,
     directory: TempDir,
     child: Option<Child>,
+    /// Further arguments.
+    pub arguments: Vec<&'static str>,
 }
 
 impl Server {
@@ -117,7 +119,7 @@ impl Server {
         let binary = PathBuf::from(given("FLEET_TEST_NATS_SERVER")?);
         // Free now, and nobody else's while the test runs, as far as one can know.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Self { binary, port, directory: TempDir::new().unwrap(), child: None })
+        Some(Self { binary, port, directory: TempDir::new().unwrap(), child: None, arguments: Vec::new() })
     }
 
     pub fn url(&self) -> String {
@@ -126,7 +128,7 @@ impl Server {
 
     /// Starts and waits for the port.
     pub async fn start(&mut self) {
-        let child = command(&self.binary, self.directory.path(), self.port).spawn().unwrap();
+        let child = command(&self.binary, self.directory.path(), self.port).args(&self.arguments).spawn().unwrap();
         self.child = Some(child);
         let end = Instant::now() + PATIENCE;
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {

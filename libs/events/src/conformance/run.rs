@@ -215,7 +215,7 @@ impl Handler for Newest {
         *count += 1;
         if *count == 1 && event.body["value"].as_u64().is_some_and(|value| value % 3 == 0) {
             let reason = "answer lost".to_owned();
-            return Err(HandleError::Retry { reason, after: Some(Duration::from_millis(5)) });
+            return Err(HandleError::Retry { reason, after: Some(Duration::from_millis(60)) });
         }
         Ok(())
     }
