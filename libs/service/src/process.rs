@@ -40,9 +40,11 @@ impl Process {
     /// A process that serves nothing yet.
     pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         let metrics = SharedRegistry::default();
+        let readiness = Readiness::new();
+        readiness.register(&metrics);
         Self {
             tasks: Tasks::new(),
-            readiness: Readiness::new(),
+            readiness,
             rpc_metrics: RpcMetrics::register(&metrics),
             metrics,
             clock,

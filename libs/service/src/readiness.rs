@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::Tasks;
+use crate::{SharedRegistry, Tasks};
 
 /// How much a dependency matters after it was there once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,6 +68,12 @@ pub struct Readiness(Arc<Inner>);
 struct Inner {
     state: watch::Sender<State>,
     opened: AtomicBool,
+    up: Family<DependencyLabel, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DependencyLabel {
+    dependency: &'static str,
 }
 
 /// One dependency's hold on readiness. Starts as not up.
@@ -80,6 +89,12 @@ impl Readiness {
         Self::default()
     }
 
+    /// Shows in `registry` which dependencies are up.
+    pub fn register(&self, registry: &SharedRegistry) {
+        let up = self.0.up.clone();
+        registry.with(|r| r.register("fleet_dependency_up", "1 while the dependency answers", up));
+    }
+
     /// Adds something that is needed; until it is up, the process is not ready.
     pub fn latch(&self, name: &'static str, need: Need) -> Latch {
         let waiting_for = format!("first sign of {name}");
@@ -92,6 +107,7 @@ impl Readiness {
                 waiting_for,
             });
         });
+        self.measure(name, false);
         Latch {
             readiness: self.clone(),
             name,
@@ -131,6 +147,11 @@ impl Readiness {
         missing
     }
 
+    fn measure(&self, dependency: &'static str, up: bool) {
+        let label = DependencyLabel { dependency };
+        self.0.up.get_or_create(&label).set(i64::from(up));
+    }
+
     /// Waits until the process is ready.
     pub async fn ready(&self) {
         let mut changes = self.changes();
@@ -152,6 +173,7 @@ impl Latch {
 
     fn set(&self, waiting_for: Option<String>) {
         let mut told = None;
+        self.readiness.measure(self.name, waiting_for.is_none());
         self.readiness.0.state.send_if_modified(|state| {
             let Some(dependency) = state.dependencies.iter_mut().find(|d| d.name == self.name)
             else {

@@ -104,7 +104,7 @@ async fn every_deadline_is_kept_and_the_shortest_wins() {
     let mut request = state_of("for-ever");
     request
         .metadata_mut()
-        .insert("grpc-timeout", "100m".parse().unwrap());
+        .insert("grpc-timeout", "1S".parse().unwrap());
     let status = client.get_workflow_state(request).await.unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
@@ -127,6 +127,26 @@ async fn every_deadline_is_kept_and_the_shortest_wins() {
     // The write goes on all the same.
     fixture.controls.release.notify_one();
     within(fixture.controls.finished.notified()).await;
+
+    // A method may have a limit of its own.
+    let mut request = state_of("T-1");
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "1H".parse().unwrap());
+    client.get_workflow_state(request).await.unwrap();
+    let left = fixture
+        .controls
+        .last
+        .lock()
+        .unwrap()
+        .clone()
+        .unwrap()
+        .deadline
+        .left();
+    assert!(
+        left > Duration::from_secs(20) && left < Duration::from_secs(30),
+        "{left:?}"
+    );
 
     // Streams have no deadline of ours.
     let mut stream = client
@@ -372,6 +392,9 @@ async fn until_its_dependencies_are_there_a_server_says_for_whom_it_waits() {
         fixture.page("/livez").await.0.contains("200"),
         "alive all the same"
     );
+    let up = "fleet_dependency_up{dependency=\"neo4j\"}";
+    let (_, metrics) = fixture.page("/metrics").await;
+    assert!(metrics.contains(&format!("{up} 0")), "{metrics}");
     assert!(fixture.page("/config").await.1.contains("***"));
 
     let mut watch = health.watch(named("")).await.unwrap().into_inner();
@@ -380,6 +403,8 @@ async fn until_its_dependencies_are_there_a_server_says_for_whom_it_waits() {
         ServingStatus::NotServing
     );
     store.up();
+    let (_, metrics) = fixture.page("/metrics").await;
+    assert!(metrics.contains(&format!("{up} 1")), "{metrics}");
     assert_eq!(
         within(watch.message()).await.unwrap().unwrap().status(),
         ServingStatus::Serving
@@ -451,7 +476,7 @@ async fn a_drain_ends_at_its_deadline_and_says_what_was_left() {
     let mut client = fixture.client().await;
     let call = beside(async move { client.claim_task(pb::ClaimTaskRequest::default()).await });
     within(fixture.controls.entered.notified()).await;
-    let drained = fixture.process.stop(Duration::from_millis(200)).await;
+    let drained = fixture.process.stop(Duration::from_secs(2)).await;
     assert_eq!(drained.left, ["claim", "workflow"]);
     call.abort();
 }

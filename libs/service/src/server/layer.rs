@@ -34,7 +34,7 @@ use crate::{Fault, telemetry};
 /// caller as such; at most a tenth.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 /// We answer a caller's deadline so much earlier than he gives up; at most a twentieth.
-const CALLER_MARGIN: Duration = Duration::from_millis(5);
+const CALLER_MARGIN: Duration = Duration::from_millis(50);
 
 /// What kind of method it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
