@@ -8,7 +8,9 @@ use std::time::Duration;
 use fleet_embedded::{Embedded, Options};
 use fleet_events::{ConsumerSettings, Event, Origin, Tail, decode, payload::Payload};
 use fleet_events_nats::NatsBus;
-use fleet_graph::{Commit, Deadline, Label, NodeKey, Owner, Props};
+use fleet_graph::{
+    Commit, Deadline, Direction, EdgeType, Label, NodeKey, Owner, Props, Step, Walk,
+};
 use fleet_graph_neo4j::Neo4j;
 use fleet_planning::{Config, start};
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
@@ -252,6 +254,27 @@ impl Heard {
             .filter(|e| e.kind == kind && e.aggregate == aggregate)
             .collect()
     }
+}
+
+/// The ids of what `from` points at.
+pub async fn children(replica: &Replica, from: NodeKey, edge: EdgeType) -> Vec<String> {
+    let steps = vec![Step {
+        edge,
+        direction: Direction::Out,
+        hops: 1,
+    }];
+    let walk = Walk {
+        roots: vec![from.clone()],
+        steps,
+        max_nodes: 100,
+    };
+    let found = replica.deps.store.walk(&walk, soon()).await.unwrap();
+    found
+        .nodes
+        .iter()
+        .filter(|n| n.key != from)
+        .map(|n| n.key.id().to_owned())
+        .collect()
 }
 
 /// Waits until `probe` gives something.

@@ -9,11 +9,13 @@
 
 mod ask;
 mod consumer;
+mod content;
 mod decisions;
 mod fleet;
+mod gates;
 mod identity;
 mod lists;
 mod races;
+mod refusals;
 mod sequences;
-mod stories;
 mod tasks;
