@@ -13,6 +13,7 @@ use crate::{
     ledger::Table,
     outbox,
     rows::{edge_sum, node_content, node_sum, props_text},
+    statements::Cached,
     writer::Tx,
 };
 
@@ -99,7 +100,7 @@ impl Prepared {
         }
         if let Some(answer) = &self.answers
             && conn
-                .prepare_cached("SELECT 1 FROM inbox WHERE consumer = ?1 AND event = ?2")?
+                .cached("SELECT 1 FROM inbox WHERE consumer = ?1 AND event = ?2")?
                 .exists((&answer.consumer, answer.event.as_str()))?
         {
             return Ok(Err(CommitError::AlreadyApplied));
@@ -161,9 +162,7 @@ impl Prepared {
                 .int(self.at)
                 .done();
             tx.conn
-                .prepare_cached(
-                    "INSERT INTO inbox(consumer, event, at, crc) VALUES (?1, ?2, ?3, ?4)",
-                )?
+                .cached("INSERT INTO inbox(consumer, event, at, crc) VALUES (?1, ?2, ?3, ?4)")?
                 .execute((consumer, event.as_str(), self.at, crc))?;
             tx.ledger.added(Table::Inbox, crc);
         }
@@ -172,7 +171,7 @@ impl Prepared {
         }
         let crc = Sum::new().bytes(&self.id).int(self.at).done();
         tx.conn
-            .prepare_cached("INSERT INTO commits(id, at, crc) VALUES (?1, ?2, ?3)")?
+            .cached("INSERT INTO commits(id, at, crc) VALUES (?1, ?2, ?3)")?
             .execute((self.id, self.at, crc))?;
         tx.ledger.added(Table::Commits, crc);
         Ok(Ok(()))
@@ -233,12 +232,12 @@ fn edge_row(write: &EdgeWrite) -> EdgeRow {
 }
 
 fn known(conn: &Connection, id: &[u8; 16]) -> rusqlite::Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM commits WHERE id = ?1")?
+    conn.cached("SELECT 1 FROM commits WHERE id = ?1")?
         .exists([id])
 }
 
 fn find(conn: &Connection, key: &NodeKey) -> rusqlite::Result<Option<Stored>> {
-    conn.prepare_cached("SELECT n, version, crc FROM nodes WHERE label = ?1 AND id = ?2")?
+    conn.cached("SELECT n, version, crc FROM nodes WHERE label = ?1 AND id = ?2")?
         .query_row((key.label().as_str(), key.id()), |row| {
             Ok(Stored {
                 n: row.get(0)?,
@@ -254,7 +253,7 @@ fn past_request(
     request: &Request,
 ) -> rusqlite::Result<Option<(String, Vec<u8>)>> {
     let key = &request.key;
-    conn.prepare_cached(
+    conn.cached(
         "SELECT fingerprint, response FROM requests \
          WHERE method = ?1 AND principal = ?2 AND request_id = ?3",
     )?
@@ -313,7 +312,7 @@ fn write_node(
             let n = tx.ledger.last_node;
             let crc = node_sum(content.sum.clone(), n);
             tx.conn
-                .prepare_cached(
+                .cached(
                     "INSERT INTO nodes(n, label, id, version, ord, props, crc) \
                      VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6)",
                 )?
@@ -332,7 +331,7 @@ fn write_node(
         (Some(content), Some(old)) => {
             let crc = node_sum(content.sum.clone(), old.n);
             tx.conn
-                .prepare_cached(
+                .cached(
                     "UPDATE nodes SET version = ?2, ord = ?3, props = ?4, crc = ?5 WHERE n = ?1",
                 )?
                 .execute((old.n, old.version + 1, &content.ord, &content.props, crc))?;
@@ -355,7 +354,7 @@ fn delete_node(tx: &mut Tx<'_>, label: Label, old: &Stored) -> rusqlite::Result<
         remove_returning(tx, Table::Edges, sql, [old.n])?;
     }
     tx.conn
-        .prepare_cached("DELETE FROM nodes WHERE n = ?1")?
+        .cached("DELETE FROM nodes WHERE n = ?1")?
         .execute([old.n])?;
     tx.ledger.removed(Table::Nodes, old.crc);
     *tx.ledger.label_mut(label) -= 1;
@@ -369,7 +368,7 @@ pub(crate) fn remove_returning(
     sql: &str,
     params: impl rusqlite::Params,
 ) -> rusqlite::Result<u64> {
-    let mut statement = tx.conn.prepare_cached(sql)?;
+    let mut statement = tx.conn.cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut gone = 0;
     while let Some(row) = rows.next()? {
@@ -388,7 +387,7 @@ fn write_edge(tx: &mut Tx<'_>, edge: &EdgeRow, [src, dst]: [i64; 2]) -> rusqlite
     let crc = edge_sum(src, kind, dst, props);
     let inserted = tx
         .conn
-        .prepare_cached(
+        .cached(
             "INSERT INTO edges(src, kind, dst, props, crc) VALUES (?1, ?2, ?3, ?4, ?5) \
              ON CONFLICT DO NOTHING",
         )?
@@ -399,12 +398,10 @@ fn write_edge(tx: &mut Tx<'_>, edge: &EdgeRow, [src, dst]: [i64; 2]) -> rusqlite
     }
     let old: i64 = tx
         .conn
-        .prepare_cached("SELECT crc FROM edges WHERE src = ?1 AND kind = ?2 AND dst = ?3")?
+        .cached("SELECT crc FROM edges WHERE src = ?1 AND kind = ?2 AND dst = ?3")?
         .query_row((src, kind, dst), |row| row.get(0))?;
     tx.conn
-        .prepare_cached(
-            "UPDATE edges SET props = ?4, crc = ?5 WHERE src = ?1 AND kind = ?2 AND dst = ?3",
-        )?
+        .cached("UPDATE edges SET props = ?4, crc = ?5 WHERE src = ?1 AND kind = ?2 AND dst = ?3")?
         .execute((src, kind, dst, props, crc))?;
     tx.ledger.replaced(Table::Edges, old, crc);
     Ok(())
@@ -436,7 +433,7 @@ fn write_request(tx: &mut Tx<'_>, request: &Request, at: i64) -> rusqlite::Resul
         at,
     );
     tx.conn
-        .prepare_cached(
+        .cached(
             "INSERT INTO requests(method, principal, request_id, fingerprint, response, at, crc) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?

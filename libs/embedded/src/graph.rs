@@ -17,6 +17,7 @@ use crate::{
     open::Inner,
     rows::{NODE_COLUMNS, node},
     schema::{filter_expression, listing_name, load_ledger},
+    statements::Cached,
     walk,
     writer::Tx,
 };
@@ -136,7 +137,7 @@ impl GraphStore for EmbeddedStore {
             .core
             .readers
             .read(deadline, |conn| {
-                conn.prepare_cached("SELECT seq FROM meta WHERE k = 0")?
+                conn.cached("SELECT seq FROM meta WHERE k = 0")?
                     .query_row((), |row| row.get::<_, i64>(0))?;
                 Ok(())
             })
@@ -146,7 +147,7 @@ impl GraphStore for EmbeddedStore {
 
 fn get(conn: &Connection, key: &NodeKey) -> Result<Option<Node>, ReadFailure> {
     let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE label = ?1 AND id = ?2");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.cached(&sql)?;
     let mut rows = statement.query((key.label().as_str(), key.id()))?;
     match rows.next()? {
         Some(row) => Ok(Some(node(row)?.1)),
@@ -156,7 +157,7 @@ fn get(conn: &Connection, key: &NodeKey) -> Result<Option<Node>, ReadFailure> {
 
 fn past_request(conn: &Connection, key: &RequestKey) -> Result<Option<PastRequest>, ReadFailure> {
     let row: Option<(String, Vec<u8>, i64, i64)> = conn
-        .prepare_cached(
+        .cached(
             "SELECT fingerprint, response, at, crc FROM requests \
              WHERE method = ?1 AND principal = ?2 AND request_id = ?3",
         )?
@@ -213,7 +214,7 @@ pub(crate) fn page_sql(scan: &Scan) -> String {
     sql
 }
 
-fn count_sql(index: Index) -> String {
+pub(crate) fn count_sql(index: Index) -> String {
     format!(
         "SELECT count(*) FROM (SELECT 1 FROM nodes INDEXED BY {} WHERE {} LIMIT {})",
         listing_name(index),
@@ -237,7 +238,7 @@ fn page(conn: &Connection, scan: &Scan) -> Result<Page, ReadFailure> {
     params.push(SqlValue::Integer(
         i64::try_from(scan.offset).unwrap_or(i64::MAX),
     ));
-    let mut statement = conn.prepare_cached(&page_sql(scan))?;
+    let mut statement = conn.cached(&page_sql(scan))?;
     let mut rows = statement.query(rusqlite::params_from_iter(params))?;
     let mut nodes = Vec::new();
     while let Some(row) = rows.next()? {
@@ -263,7 +264,7 @@ fn total(conn: &Connection, index: Index, values: &[Value]) -> Result<Total, Rea
         });
     }
     let count: i64 = conn
-        .prepare_cached(&count_sql(index))?
+        .cached(&count_sql(index))?
         .query_row(rusqlite::params_from_iter(filter_values(values)), |row| {
             row.get(0)
         })?;

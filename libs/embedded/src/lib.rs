@@ -24,6 +24,7 @@ mod outbox;
 mod readers;
 mod rows;
 mod schema;
+mod statements;
 mod verify;
 mod walk;
 mod witness;

@@ -99,6 +99,7 @@ impl Embedded {
             path: path.clone(),
             group: options.group.max(1),
             max_bytes: options.max_bytes,
+            backfill_pages: options.backfill_pages.max(1),
             fault: options.fault.clone(),
             max_stream_messages: options.max_stream_messages,
             heads: senders,

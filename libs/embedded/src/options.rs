@@ -35,6 +35,9 @@ pub struct Options {
     pub max_bytes: Option<u64>,
     /// Most messages in any one stream, if that is less than the topology says.
     pub max_stream_messages: Option<u64>,
+    /// Pages in the log from which they are moved to the main file as soon as nobody waits; at
+    /// four times as many it is done anyway.
+    pub backfill_pages: u32,
     /// For crash tests.
     pub fault: Option<FaultHook>,
 }
@@ -51,6 +54,7 @@ impl Options {
             verify_up_to: 32 * 1024 * 1024,
             max_bytes: None,
             max_stream_messages: None,
+            backfill_pages: 2_000,
             fault: None,
         }
     }
@@ -66,6 +70,7 @@ impl std::fmt::Debug for Options {
             .field("verify_up_to", &self.verify_up_to)
             .field("max_bytes", &self.max_bytes)
             .field("max_stream_messages", &self.max_stream_messages)
+            .field("backfill_pages", &self.backfill_pages)
             .finish_non_exhaustive()
     }
 }

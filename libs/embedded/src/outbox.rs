@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row};
 
 use crate::{
     checksum::Sum, commit::remove_returning, error::ReadFailure, graph::EmbeddedStore,
-    ledger::Table, writer::Tx,
+    ledger::Table, statements::Cached, writer::Tx,
 };
 
 /// Everything but `published`, which is mixed in by [`published_mark`].
@@ -44,7 +44,7 @@ pub(crate) fn insert(
     let crc = content_sum(event, deployment, committed) ^ published_mark(None);
     let inserted = tx
         .conn
-        .prepare_cached(
+        .cached(
             "INSERT INTO outbox(id, deployment, committed, subject, source, aggregate, \
              aggregate_version, time, payload, correlation, causation, traceparent, crc) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
@@ -112,7 +112,7 @@ fn mark(
     for &(n, published, old) in rows {
         let crc = old ^ published_mark(published) ^ published_mark(at);
         tx.conn
-            .prepare_cached("UPDATE outbox SET published = ?2, crc = ?3 WHERE n = ?1")?
+            .cached("UPDATE outbox SET published = ?2, crc = ?3 WHERE n = ?1")?
             .execute((n, at, crc))?;
         tx.ledger.replaced(Table::Outbox, old, crc);
     }
@@ -139,7 +139,7 @@ impl Outbox for EmbeddedStore {
                  WHERE deployment = ?1 AND published IS NULL AND committed < ?2 \
                  ORDER BY committed, n LIMIT ?3"
             );
-            let mut statement = conn.prepare_cached(&sql)?;
+            let mut statement = conn.cached(&sql)?;
             let mut rows = statement.query((deployment, older_than.millis(), limit))?;
             let mut events = Vec::new();
             while let Some(row) = rows.next()? {
@@ -163,7 +163,7 @@ impl Outbox for EmbeddedStore {
             for id in &ids {
                 let row = tx
                     .conn
-                    .prepare_cached(
+                    .cached(
                         "SELECT n, published, crc FROM outbox WHERE id = ?1 AND deployment = ?2",
                     )?
                     .query_row((id, &deployment), |row| {
@@ -182,7 +182,7 @@ impl Outbox for EmbeddedStore {
         self.change(deadline, move |tx| {
             let rows: Vec<_> = tx
                 .conn
-                .prepare_cached(
+                .cached(
                     "SELECT n, published, crc FROM outbox INDEXED BY outbox_published \
                      WHERE deployment = ?1 AND published IS NOT NULL AND published >= ?2",
                 )?
@@ -231,7 +231,7 @@ impl Outbox for EmbeddedStore {
         let deployment = self.deployment().to_owned();
         self.read(deadline, move |conn| {
             let (rows, oldest): (i64, Option<i64>) = conn
-                .prepare_cached(
+                .cached(
                     "SELECT count(*), min(committed) FROM outbox INDEXED BY outbox_pending \
                      WHERE deployment = ?1 AND published IS NULL",
                 )?

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::{sync::Semaphore, time::timeout_at};
 
 use crate::error::{ReadFailure, away};
+use crate::statements::Cached;
 
 /// Prepared statements kept for each connection: more than there are texts.
 const STATEMENTS: usize = 128;
@@ -110,12 +111,10 @@ fn in_snapshot<T>(
     conn: &Connection,
     read: impl FnOnce(&Connection) -> Result<T, ReadFailure>,
 ) -> Result<T, ReadFailure> {
-    conn.prepare_cached("BEGIN")?.execute(())?;
+    conn.cached("BEGIN")?.execute(())?;
     let result = read(conn);
     // Nothing was written, so there is nothing to lose here; a connection that could not end
     // its snapshot is not used again.
-    let _ = conn
-        .prepare_cached("COMMIT")
-        .and_then(|mut end| end.execute(()));
+    let _ = conn.cached("COMMIT").and_then(|mut end| end.execute(()));
     result
 }

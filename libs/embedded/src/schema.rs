@@ -6,7 +6,7 @@ use std::path::Path;
 use fleet_graph::Index;
 use rusqlite::Connection;
 
-use crate::{OpenError, checksum::Sum, ledger::Ledger};
+use crate::{OpenError, checksum::Sum, ledger::Ledger, statements::Cached};
 
 /// Raised with every change of a table.
 const VERSION: i64 = 1;
@@ -235,7 +235,7 @@ pub(crate) fn store_ledger(conn: &Connection, ledger: &Ledger) -> rusqlite::Resu
     let text = ledger.to_text();
     let seq = ledger.seq.cast_signed();
     let crc = Sum::new().int(seq).text(&text).done();
-    conn.prepare_cached("UPDATE meta SET seq = ?1, ledger = ?2, crc = ?3 WHERE k = 0")?
+    conn.cached("UPDATE meta SET seq = ?1, ledger = ?2, crc = ?3 WHERE k = 0")?
         .execute((seq, text, crc))?;
     Ok(())
 }
@@ -243,7 +243,7 @@ pub(crate) fn store_ledger(conn: &Connection, ledger: &Ledger) -> rusqlite::Resu
 /// Reads the ledger; `Ok(None)` if the row does not carry its checksum.
 pub(crate) fn load_ledger(conn: &Connection) -> rusqlite::Result<Option<Ledger>> {
     let (seq, text, crc): (i64, String, i64) = conn
-        .prepare_cached("SELECT seq, ledger, crc FROM meta WHERE k = 0")?
+        .cached("SELECT seq, ledger, crc FROM meta WHERE k = 0")?
         .query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     if Sum::new().int(seq).text(&text).done() != crc {
         return Ok(None);

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::{
     error::ReadFailure,
     rows::{NODE_COLUMNS, edge_sum, node, props},
+    statements::Cached,
 };
 
 pub(crate) const OUT_SQL: &str =
@@ -91,7 +92,7 @@ fn links(conn: &Connection, n: i64, step: &Step) -> Result<Vec<(Link, Props)>, R
         Direction::In => IN_SQL,
     };
     let kind = step.edge;
-    let mut statement = conn.prepare_cached(sql)?;
+    let mut statement = conn.cached(sql)?;
     let mut rows = statement.query((n, kind.as_str()))?;
     let mut links = Vec::new();
     while let Some(row) = rows.next()? {
@@ -113,7 +114,7 @@ fn links(conn: &Connection, n: i64, step: &Step) -> Result<Vec<(Link, Props)>, R
 
 fn root(conn: &Connection, key: &NodeKey) -> Result<Option<(i64, Node)>, ReadFailure> {
     let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE label = ?1 AND id = ?2");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.cached(&sql)?;
     let mut rows = statement.query((key.label().as_str(), key.id()))?;
     rows.next()?.map(node).transpose()
 }
@@ -129,7 +130,7 @@ impl Found {
             return Ok(false);
         }
         let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE n = ?1");
-        let mut statement = conn.prepare_cached(&sql)?;
+        let mut statement = conn.cached(&sql)?;
         let mut rows = statement.query([n])?;
         let Some(row) = rows.next()? else {
             return Err(ReadFailure::Other(format!(

@@ -21,12 +21,10 @@ use crate::{
     ledger::Ledger,
     lock::Lock,
     schema,
+    statements::Cached,
     witness::{State, Witness},
 };
 
-/// Pages in the log from which they are moved to the main file, when nobody waits / anyway.
-const BACKFILL_IDLE_PAGES: u32 = 2_000;
-const BACKFILL_PAGES: u32 = 8_000;
 /// Prepared statements kept: more than there are texts.
 const STATEMENTS: usize = 128;
 /// Page cache, in KiB.
@@ -44,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) path: PathBuf,
     pub(crate) group: usize,
     pub(crate) max_bytes: Option<u64>,
+    pub(crate) backfill_pages: u32,
     pub(crate) fault: Option<FaultHook>,
     pub(crate) max_stream_messages: Option<u64>,
     /// Told the last sequence of each stream once it is on disk.
@@ -328,7 +327,7 @@ impl Thread {
             None => self.reopen()?,
         };
         let begun = conn
-            .prepare_cached("BEGIN IMMEDIATE")
+            .cached("BEGIN IMMEDIATE")
             .and_then(|mut s| s.execute(()));
         match begun {
             Ok(_) => {
@@ -360,7 +359,7 @@ impl Thread {
     ) -> Result<bool, Trouble> {
         let before = self.ledger;
         let step = |sql: &str| -> Result<(), Trouble> {
-            conn.prepare_cached(sql)
+            conn.cached(sql)
                 .and_then(|mut s| s.execute(()))
                 .map(drop)
                 .map_err(|e| Trouble::Group(unavailable(&e)))
@@ -411,7 +410,7 @@ impl Thread {
         };
         if !changed {
             return conn
-                .prepare_cached("ROLLBACK")
+                .cached("ROLLBACK")
                 .and_then(|mut s| s.execute(()))
                 .map(drop)
                 .map_err(failed);
@@ -419,7 +418,7 @@ impl Thread {
         self.ledger.seq += 1;
         schema::store_ledger(conn, &self.ledger).map_err(failed)?;
         self.fault(Point::BeforeCommit);
-        conn.prepare_cached("COMMIT")
+        conn.cached("COMMIT")
             .and_then(|mut s| s.execute(()))
             .map_err(failed)?;
         self.witness
@@ -455,10 +454,9 @@ impl Thread {
 
     fn backfill_if_due(&mut self) {
         let pages = self.wal_pages.load(Ordering::Relaxed);
-        let due = if self.queue.is_empty() {
-            BACKFILL_IDLE_PAGES
-        } else {
-            BACKFILL_PAGES
+        let due = match self.queue.is_empty() {
+            true => self.settings.backfill_pages,
+            false => self.settings.backfill_pages.saturating_mul(4),
         };
         if pages < due {
             return;

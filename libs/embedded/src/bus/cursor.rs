@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
-    checksum::Sum, commit::remove_returning, error::ReadFailure, ledger::Table, writer::Tx,
+    checksum::Sum, commit::remove_returning, error::ReadFailure, ledger::Table, statements::Cached,
+    writer::Tx,
 };
 
 /// A message above the floor.
@@ -56,7 +57,7 @@ pub(crate) fn load(conn: &Connection, name: &str, stream: &str) -> Result<Cursor
         ))
     };
     let found: Option<(String, i64, i64)> = conn
-        .prepare_cached("SELECT stream, floor, crc FROM consumers WHERE name = ?1")?
+        .cached("SELECT stream, floor, crc FROM consumers WHERE name = ?1")?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((of, floor, crc)) = found else {
@@ -72,9 +73,8 @@ pub(crate) fn load(conn: &Connection, name: &str, stream: &str) -> Result<Cursor
         floor: floor.unsigned_abs(),
         above: BTreeMap::new(),
     };
-    let mut statement = conn.prepare_cached(
-        "SELECT seq, count, due, crc FROM deliveries WHERE consumer = ?1 AND seq > ?2",
-    )?;
+    let mut statement = conn
+        .cached("SELECT seq, count, due, crc FROM deliveries WHERE consumer = ?1 AND seq > ?2")?;
     let mut rows = statement.query((name, floor))?;
     while let Some(row) = rows.next()? {
         let (seq, count, due): (i64, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -102,7 +102,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, change: &Change) -> rusqlite::Result<()> {
     } = change;
     let found: Option<(String, i64, i64)> = tx
         .conn
-        .prepare_cached("SELECT stream, floor, crc FROM consumers WHERE name = ?1")?
+        .cached("SELECT stream, floor, crc FROM consumers WHERE name = ?1")?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let mut floor = floor.cast_signed();
@@ -110,9 +110,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, change: &Change) -> rusqlite::Result<()> {
         None => {
             let crc = cursor_sum(name, stream, floor);
             tx.conn
-                .prepare_cached(
-                    "INSERT INTO consumers(name, stream, floor, crc) VALUES (?1, ?2, ?3, ?4)",
-                )?
+                .cached("INSERT INTO consumers(name, stream, floor, crc) VALUES (?1, ?2, ?3, ?4)")?
                 .execute((name, stream, floor, crc))?;
             tx.ledger.added(Table::Consumers, crc);
         }
@@ -126,9 +124,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, change: &Change) -> rusqlite::Result<()> {
             }
             let crc = cursor_sum(name, stream, floor);
             tx.conn
-                .prepare_cached(
-                    "UPDATE consumers SET stream = ?2, floor = ?3, crc = ?4 WHERE name = ?1",
-                )?
+                .cached("UPDATE consumers SET stream = ?2, floor = ?3, crc = ?4 WHERE name = ?1")?
                 .execute((name, stream, floor, crc))?;
             tx.ledger.replaced(Table::Consumers, old, crc);
         }
@@ -144,7 +140,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, change: &Change) -> rusqlite::Result<()> {
         remove_returning(tx, Table::Deliveries, sql, (name, seq))?;
         let crc = delivery_sum(name, seq, count, stored.due);
         tx.conn
-            .prepare_cached(
+            .cached(
                 "INSERT INTO deliveries(consumer, seq, count, due, crc) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute((name, seq, count, stored.due, crc))?;

@@ -5,7 +5,7 @@ use fleet_graph::OutboxEvent;
 use fleet_topology::{Discard, STREAMS, Stream};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{checksum::Sum, error::ReadFailure, ledger::Table, writer::Tx};
+use crate::{checksum::Sum, error::ReadFailure, ledger::Table, statements::Cached, writer::Tx};
 
 /// Bits of a row number that hold the sequence; the stream's number is above.
 const SEQUENCE_BITS: u32 = 40;
@@ -142,7 +142,7 @@ pub(crate) fn append(
     );
     let inserted = tx
         .conn
-        .prepare_cached(
+        .cached(
             "INSERT INTO log(n, subject, msg_id, headers, body, at, crc) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         )?
@@ -188,7 +188,7 @@ fn is_full(tx: &Tx<'_>, message: &NewMessage) -> bool {
 
 fn sequence_of(conn: &Connection, stream: &Stream, msg_id: &str) -> rusqlite::Result<Option<u64>> {
     let n: Option<i64> = conn
-        .prepare_cached("SELECT n FROM log WHERE msg_id = ?1")?
+        .cached("SELECT n FROM log WHERE msg_id = ?1")?
         .query_row([msg_id], |row| row.get(0))
         .optional()?;
     Ok(n.map(|n| (n - base(stream)).unsigned_abs()))
@@ -205,7 +205,7 @@ fn remove_oldest(tx: &mut Tx<'_>, stream: usize, before: Option<i64>) -> rusqlit
     let first = base(&STREAMS[stream]);
     let oldest: Vec<(i64, i64, i64, i64)> = tx
         .conn
-        .prepare_cached(
+        .cached(
             "SELECT n, at, crc, length(CAST(subject AS BLOB)) + length(CAST(headers AS BLOB)) \
              + length(body) FROM log WHERE n > ?1 AND n < ?2 ORDER BY n LIMIT ?3",
         )?
@@ -218,7 +218,7 @@ fn remove_oldest(tx: &mut Tx<'_>, stream: usize, before: Option<i64>) -> rusqlit
             break;
         }
         tx.conn
-            .prepare_cached("DELETE FROM log WHERE n = ?1")?
+            .cached("DELETE FROM log WHERE n = ?1")?
             .execute([n])?;
         tx.ledger.removed(Table::Log, crc);
         let state = &mut tx.ledger.streams[stream];
@@ -279,7 +279,7 @@ pub(crate) fn read_after(
     let from = first + after.cast_signed();
     // Skip what was removed for its age.
     let start: Option<i64> = conn
-        .prepare_cached("SELECT n FROM log WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT 1")?
+        .cached("SELECT n FROM log WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT 1")?
         .query_row((from, first + last.cast_signed()), |row| row.get(0))
         .optional()?;
     let Some(start) = start else {
@@ -300,7 +300,7 @@ pub(crate) fn read_after(
     );
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     params.push(&most);
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.cached(&sql)?;
     let mut rows = statement.query(params.as_slice())?;
     let mut messages = Vec::new();
     while let Some(row) = rows.next()? {
@@ -322,7 +322,7 @@ pub(crate) fn read_one(
     sequence: u64,
 ) -> Result<Option<RawMessage>, ReadFailure> {
     let sql = format!("SELECT {COLUMNS} FROM log WHERE n = ?1");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.cached(&sql)?;
     let mut rows = statement.query([base(stream) + sequence.cast_signed()])?;
     let Some(row) = rows.next()? else {
         return Ok(None);

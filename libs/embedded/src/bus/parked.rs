@@ -5,7 +5,7 @@ use fleet_topology::STREAMS;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::log::{self, NewMessage};
-use crate::{checksum::Sum, error::ReadFailure, ledger::Table, writer::Tx};
+use crate::{checksum::Sum, error::ReadFailure, ledger::Table, statements::Cached, writer::Tx};
 
 /// The stream that counts them.
 const STREAM: &str = "FLEET_PARKED";
@@ -39,7 +39,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, mut parked: Parked, at: i64) -> rusqlite::
     );
     let there = tx
         .conn
-        .prepare_cached("SELECT 1 FROM parked WHERE stream = ?1 AND seq = ?2 AND consumer = ?3")?
+        .cached("SELECT 1 FROM parked WHERE stream = ?1 AND seq = ?2 AND consumer = ?3")?
         .exists(key)?;
     if there {
         return Ok(());
@@ -51,7 +51,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, mut parked: Parked, at: i64) -> rusqlite::
     let headers = headers_text(&parked.message.headers);
     let crc = parked_sum(&parked, &headers, at);
     tx.conn
-        .prepare_cached(
+        .cached(
             "INSERT INTO parked(n, stream, seq, consumer, reason, deliveries, parked_at, subject, \
              headers, body, at, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
@@ -76,7 +76,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, mut parked: Parked, at: i64) -> rusqlite::
 /// Removes a few of the oldest messages, if they were parked before `before`.
 fn prune(tx: &mut Tx<'_>, before: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM parked WHERE n IN (SELECT n FROM \
-               (SELECT n, at FROM parked ORDER BY n LIMIT 64) WHERE at < ?1) RETURNING crc";
+               (SELECT n, at FROM parked WHERE n > 0 ORDER BY n LIMIT 64) WHERE at < ?1) RETURNING crc";
     crate::commit::remove_returning(tx, Table::Parked, sql, [before]).map(drop)
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn list(
     limit: usize,
 ) -> Result<Vec<Parked>, ReadFailure> {
     let sql = format!("SELECT {COLUMNS} FROM parked WHERE n > ?1 ORDER BY n LIMIT ?2");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut rows = statement.query((after.cast_signed(), limit))?;
     let mut found = Vec::new();
@@ -152,7 +152,7 @@ pub(crate) fn replay(
     let sql = format!("SELECT {COLUMNS} FROM parked WHERE n = ?1");
     let found = tx
         .conn
-        .prepare_cached(&sql)?
+        .cached(&sql)?
         .query_row([sequence.cast_signed()], |row| Ok(parked(row)))
         .optional()?;
     let parked = match found {
