@@ -100,15 +100,17 @@ async fn every_deadline_is_kept_and_the_shortest_wins() {
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
     );
 
-    // The caller's own deadline, sent without being enforced on his side.
-    let mut request = state_of("for-ever");
+    // The caller's own deadline beats the default.
+    let mut request = state_of("T-1");
     request
         .metadata_mut()
-        .insert("grpc-timeout", "1S".parse().unwrap());
-    let status = client.get_workflow_state(request).await.unwrap_err();
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+        .insert("grpc-timeout", "20S".parse().unwrap());
+    client.get_workflow_state(request).await.unwrap();
+    let call = fixture.controls.last.lock().unwrap().clone().unwrap();
+    let left = call.deadline.left();
+    assert!(
+        left > Duration::from_secs(10) && left < Duration::from_secs(20),
+        "{left:?}"
     );
 
     let limited = ServerSettings {
@@ -245,6 +247,34 @@ async fn messages_are_bounded_and_may_be_compressed() {
         client.get_workflow_state(state_of("T-1")).await.is_ok(),
         "the connection survives"
     );
+}
+
+#[tokio::test]
+async fn headers_are_bounded_too() {
+    let fixture = Fixture::start(ServerSettings::default()).await;
+    let mut client = fixture.client().await;
+    let mut request = state_of("T-1");
+    request
+        .metadata_mut()
+        .insert("x-huge", "y".repeat(20_000).parse().unwrap());
+    assert!(client.get_workflow_state(request).await.is_err());
+    let mut another = fixture.client().await;
+    assert!(another.get_workflow_state(state_of("T-1")).await.is_ok());
+    // Calls that are dropped as soon as they are made leave nothing behind.
+    for _ in 0..500 {
+        let held = another.get_workflow_state(state_of("for-ever"));
+        assert!(futures::FutureExt::now_or_never(held).is_none());
+    }
+    let settled = async {
+        while !fixture
+            .page("/metrics")
+            .await
+            .1
+            .contains("fleet_rpc_in_flight 0")
+        {}
+    };
+    within(settled).await;
+    assert!(another.get_workflow_state(state_of("T-1")).await.is_ok());
 }
 
 #[tokio::test]

@@ -135,7 +135,8 @@ where
         };
         span.record("principal", tracing::field::display(&principal.id));
 
-        let time = time_for(shared, &method, request.headers());
+        let asked = asked_time(request.headers());
+        let time = time_for(asked, shared.deadline_default, method.longest);
         let margin = ANSWER_MARGIN.min(time / 10);
         let call = Call {
             method: method.name.clone(),
@@ -214,16 +215,16 @@ fn admit(
     Ok(principal)
 }
 
-/// The caller's time, or the default; at most the method's limit.
-fn time_for(shared: &Shared, method: &Method, headers: &HeaderMap) -> Duration {
-    let asked = headers
-        .get("grpc-timeout")
-        .and_then(|value| value.to_str().ok())
-        .and_then(grpc_timeout);
+/// The caller's time less a margin, or the default; at most the method's limit.
+fn time_for(asked: Option<Duration>, default: Duration, longest: Duration) -> Duration {
     match asked {
-        Some(asked) => (asked - CALLER_MARGIN.min(asked / 20)).min(method.longest),
-        None => shared.deadline_default.min(method.longest),
+        Some(asked) => (asked - CALLER_MARGIN.min(asked / 20)).min(longest),
+        None => default.min(longest),
     }
+}
+
+fn asked_time(headers: &HeaderMap) -> Option<Duration> {
+    grpc_timeout(headers.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// Reads the `grpc-timeout` header: at most eight digits and a unit.
@@ -339,6 +340,17 @@ fn mark(headers: &mut HeaderMap, correlation: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shortest_time_wins_and_leaves_the_caller_a_margin() {
+        let (ms, s) = (Duration::from_millis, Duration::from_secs);
+        assert_eq!(time_for(None, s(10), s(60)), s(10));
+        assert_eq!(time_for(None, s(10), s(2)), s(2));
+        assert_eq!(time_for(Some(s(3)), s(10), s(60)), ms(2950));
+        assert_eq!(time_for(Some(ms(100)), s(10), s(60)), ms(95));
+        assert_eq!(time_for(Some(s(600)), s(10), s(60)), s(60));
+        assert_eq!(time_for(Some(s(0)), s(10), s(60)), s(0));
+    }
 
     #[test]
     fn reads_grpc_timeouts_and_nothing_else() {
