@@ -139,3 +139,62 @@ fn released_tasks(tasks: &[Task]) -> Vec<ReleasedTask> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use fleet_types::{StoryId, TaskId};
+
+    use super::*;
+    use crate::domain::{MAX_DEPENDENCIES, MAX_TASKS, TaskStatus, TaskType};
+
+    /// The bus refuses what is larger, and then the story would never be released.
+    #[test]
+    fn the_largest_release_fits_into_one_message() {
+        let tasks = usize::try_from(MAX_TASKS).unwrap();
+        let each = usize::try_from(MAX_DEPENDENCIES).unwrap() / tasks;
+        let id = |n: usize| TaskId::parse(&format!("T-{n:0>100}")).unwrap();
+        let story_id = StoryId::parse(&format!("s-{:0>100}", 1)).unwrap();
+        let now = Timestamp::from_millis(0);
+        let tasks: Vec<Task> = (0..tasks)
+            .map(|n| Task {
+                task_id: id(n),
+                story_id: story_id.clone(),
+                plan_id: None,
+                title: "\u{1f980}".repeat(1_000),
+                description: String::new(),
+                kind: TaskType::Development,
+                status: TaskStatus::Todo,
+                assigned_to: String::new(),
+                estimated_hours: 0,
+                priority: i32::MAX,
+                role: Role::Architect,
+                acceptance_criteria: Vec::new(),
+                depends_on: (0..each).map(id).collect(),
+                created_at: now,
+                updated_at: now,
+                run_execution: 0,
+                run_seq: 0,
+            })
+            .collect();
+        let payload = StoryTransitioned {
+            story_id,
+            from_state: StoryState::Planned.as_str().to_owned(),
+            to_state: StoryState::ReadyForExecution.as_str().to_owned(),
+            transitioned_by: "x".repeat(1_000),
+            reason: "\"".repeat(64 * 1024),
+            execution: i64::MAX,
+            tasks: released_tasks(&tasks),
+            timestamp: now,
+        };
+        let size = props(&payload)
+            .values()
+            .map(|value| value.to_string().len())
+            .sum::<usize>();
+        let limit = fleet_topology::streams::PLANNING_EVENTS.max_message_bytes;
+        // Names, headers and whatever is added later have room, too.
+        assert!(
+            size + 16 * 1024 < usize::try_from(limit).unwrap(),
+            "{size} of {limit}"
+        );
+    }
+}

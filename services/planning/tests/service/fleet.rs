@@ -97,7 +97,7 @@ impl Fleet {
         })
     }
 
-    async fn backends(&self) -> Backends {
+    pub async fn backends(&self) -> Backends {
         match &self.place {
             Place::Embedded { database, .. } => Backends {
                 store: database.store(),
@@ -133,8 +133,17 @@ impl Fleet {
         config: Config,
         settings: impl FnOnce(&Process) -> ServerSettings,
     ) -> Replica {
+        self.replica_on(self.backends().await, config, settings)
+            .await
+    }
+
+    pub async fn replica_on(
+        &self,
+        backends: Backends,
+        config: Config,
+        settings: impl FnOnce(&Process) -> ServerSettings,
+    ) -> Replica {
         let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
-        let backends = self.backends().await;
         let deps = process.attach(backends, Streams::Apply, &self.deployment);
         let mounted = start(deps.clone(), config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -17,5 +17,6 @@ mod identity;
 mod lists;
 mod races;
 mod refusals;
+mod round_trips;
 mod sequences;
 mod tasks;
