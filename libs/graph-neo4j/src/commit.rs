@@ -7,12 +7,12 @@ use fleet_graph::{
     OutboxEvent, Props, Receipt, RequestKey,
 };
 use neo4rs::{BoltBytes, BoltMap, BoltString, BoltType, Query};
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use crate::{
     Neo4j,
     fault::{Fault, Stage},
-    graph::{Retries, begin, next_bound, only_row},
+    graph::{Retries, begin, only_row, share},
     pool::Lease,
     queries::{self, INBOX, MARKER, REQUEST},
     value::{integer, list, map, number, properties, text},
@@ -52,8 +52,9 @@ pub(crate) async fn run(
 
 async fn once(store: &Neo4j, plan: &Plan<'_>, deadline: Deadline) -> Result<Outcome, Fault> {
     let lease = store.lease(deadline).await?;
-    let result = timeout_at(next_bound(deadline), attempt(plan, &lease)).await;
-    store.settle(lease, result)
+    let share = share(deadline);
+    let result = timeout(share, attempt(plan, &lease)).await;
+    store.settle(lease, share, result)
 }
 
 /// One attempt: the statement, and if it refuses, why. Both on one connection, whose reset in
@@ -70,7 +71,9 @@ async fn attempt(plan: &Plan<'_>, lease: &Lease) -> Result<Outcome, Fault> {
     let query = Query::new(queries::DIAGNOSE.clone()).param("rows", plan.rows());
     let row = only_row(&mut txn, query).await?;
     // What the diagnosis locked and made goes with its transaction.
-    txn.rollback().await.map_err(|e| Fault::of(&e, Stage::Begin))?;
+    txn.rollback()
+        .await
+        .map_err(|e| Fault::of(&e, Stage::Begin))?;
     let row = row.ok_or_else(|| Fault::Broken("a diagnosis without a row".into()))?;
     let unreadable = |e: neo4rs::DeError| Fault::Broken(e.to_string());
     let found = Found {
@@ -88,7 +91,9 @@ async fn attempt(plan: &Plan<'_>, lease: &Lease) -> Result<Outcome, Fault> {
 async fn apply(plan: &Plan<'_>, lease: &Lease) -> Result<(), Fault> {
     let query = plan.statement();
     let mut txn = begin(lease).await?;
-    txn.run(query).await.map_err(|e| Fault::of(&e, Stage::Sent))?;
+    txn.run(query)
+        .await
+        .map_err(|e| Fault::of(&e, Stage::Sent))?;
     txn.commit().await.map_err(|e| Fault::of(&e, Stage::Sent))?;
     Ok(())
 }
@@ -133,7 +138,11 @@ fn marker_key(commit: &Commit) -> String {
 
 /// The key of a stored request: quoted parts, so that no two requests share one.
 pub(crate) fn request_key(deployment: &str, key: &RequestKey) -> String {
-    let RequestKey { method, principal, request_id } = key;
+    let RequestKey {
+        method,
+        principal,
+        request_id,
+    } = key;
     format!("{REQUEST}/{deployment:?}{method:?}{principal:?}{request_id:?}")
 }
 
@@ -177,7 +186,12 @@ impl<'a> Plan<'a> {
         let mut edges = BTreeMap::new();
         for edge in &commit.edges {
             match edge {
-                EdgeWrite::Relate(Edge { from, kind, to, props }) => {
+                EdgeWrite::Relate(Edge {
+                    from,
+                    kind,
+                    to,
+                    props,
+                }) => {
                     for end in [from, to] {
                         expected.entry(end.path()).or_insert(PRESENT);
                         if impossible.is_none() && gone.contains(&end) {
@@ -191,10 +205,23 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let rows: Vec<_> =
-            expected.into_iter().map(|(key, expected)| Row { key, expected }).collect();
-        let place = rows.iter().enumerate().map(|(i, row)| (row.key.clone(), i)).collect();
-        Self { deployment, commit, rows, place, edges, impossible }
+        let rows: Vec<_> = expected
+            .into_iter()
+            .map(|(key, expected)| Row { key, expected })
+            .collect();
+        let place = rows
+            .iter()
+            .enumerate()
+            .map(|(i, row)| (row.key.clone(), i))
+            .collect();
+        Self {
+            deployment,
+            commit,
+            rows,
+            place,
+            edges,
+            impossible,
+        }
     }
 
     fn rows(&self) -> BoltType {
@@ -229,7 +256,11 @@ impl<'a> Plan<'a> {
             props.put(BoltString::new(name), value);
         }
         let props = BoltType::Map(props);
-        map([("i", self.place(key)), ("label", text(label)), ("props", props)])
+        map([
+            ("i", self.place(key)),
+            ("label", text(label)),
+            ("props", props),
+        ])
     }
 
     fn statement(&self) -> Query {
@@ -258,7 +289,11 @@ impl<'a> Plan<'a> {
                     let i = self.place(&path);
                     props.put(BoltString::new("_key"), text(&path));
                     let label = text(write.key().label().as_str());
-                    puts.push(map([("i", i), ("label", label), ("props", BoltType::Map(props))]));
+                    puts.push(map([
+                        ("i", i),
+                        ("label", label),
+                        ("props", BoltType::Map(props)),
+                    ]));
                 }
                 NodeWrite::Delete { .. } => drops.push(self.place(&path)),
             }
@@ -309,7 +344,11 @@ impl<'a> Plan<'a> {
                 traceparent,
             } = event;
             // Sorts by time, then by commit, then as in the commit.
-            let ord = format!("{}|{}|{n:05}", outbox_time(self.commit.time), self.commit.id);
+            let ord = format!(
+                "{}|{}|{n:05}",
+                outbox_time(self.commit.time),
+                self.commit.id
+            );
             map([
                 ("_key", text(&event_key(id))),
                 ("_deployment", text(self.deployment)),
@@ -332,7 +371,13 @@ impl<'a> Plan<'a> {
     /// What is wrong first, in the order that the port documents.
     fn verdict(&self, found: &Found) -> Verdict {
         let commit = self.commit;
-        let at = |path: &str| found.versions.get(self.place[path]).copied().unwrap_or(ABSENT);
+        let at = |path: &str| {
+            found
+                .versions
+                .get(self.place[path])
+                .copied()
+                .unwrap_or(ABSENT)
+        };
         if at(&marker_key(commit)) != ABSENT {
             return Verdict::DoneBefore;
         }
@@ -341,7 +386,9 @@ impl<'a> Plan<'a> {
         {
             let same = found.fingerprint.as_deref() == Some(&request.fingerprint);
             return Verdict::Refused(match &found.response {
-                Some(response) if same => CommitError::Replayed { response: response.clone() },
+                Some(response) if same => CommitError::Replayed {
+                    response: response.clone(),
+                },
                 _ => CommitError::RequestMismatch,
             });
         }
@@ -383,13 +430,21 @@ fn mismatch(key: &NodeKey, expected: i64, found: i64) -> Option<CommitError> {
         (PRESENT, _) => None,
         (ABSENT, _) => Some(CommitError::AlreadyExists { key }),
         (_, ABSENT) => Some(CommitError::Missing { key }),
-        (expected, found) => Some(CommitError::Conflict { key, expected, found }),
+        (expected, found) => Some(CommitError::Conflict {
+            key,
+            expected,
+            found,
+        }),
     }
 }
 
 fn answer_key(commit: &Commit, deployment: &str) -> Option<String> {
     let answer = commit.answers.as_ref()?;
-    Some(format!("{INBOX}/{deployment:?}{:?}{:?}", answer.consumer, answer.event.as_str()))
+    Some(format!(
+        "{INBOX}/{deployment:?}{:?}{:?}",
+        answer.consumer,
+        answer.event.as_str()
+    ))
 }
 
 /// A time as the start of an outbox row's place: sorts like the time.

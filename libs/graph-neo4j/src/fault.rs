@@ -106,6 +106,10 @@ impl From<Fault> for Unavailable {
             | Fault::Denied(reason)
             | Fault::Broken(reason) => reason,
         };
-        Self { store: "neo4j", reason, retryable }
+        Self {
+            store: "neo4j",
+            reason,
+            retryable,
+        }
     }
 }

@@ -9,7 +9,7 @@ use fleet_graph::{
 use neo4rs::{ConfigBuilder, Query, Row, Txn};
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
+use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::{
     InvalidSettings, Settings, commit,
@@ -33,10 +33,20 @@ const UNREACHABLE_TRIES: usize = 3;
 /// so a reply that never comes leaves time to find out.
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(250);
 
+/// Silence that is shorter says nothing about the server.
+const HURRY: Duration = Duration::from_millis(500);
+
 impl Neo4j {
     /// A handle; connections are opened when they are needed.
     pub fn connect(settings: Settings) -> Result<Self, InvalidSettings> {
-        let Settings { uri, user, password, database, deployment, max_connections } = settings;
+        let Settings {
+            uri,
+            user,
+            password,
+            database,
+            deployment,
+            max_connections,
+        } = settings;
         let mut config = ConfigBuilder::new()
             .uri(uri)
             .user(user)
@@ -51,9 +61,14 @@ impl Neo4j {
         let config = config.build().map_err(|e| invalid(e.to_string()))?;
         neo4rs::Graph::connect(config.clone()).map_err(|e| invalid(e.to_string()))?;
         if max_connections == 0 || deployment.is_empty() {
-            return Err(invalid("a deployment and at least one connection are needed".into()));
+            return Err(invalid(
+                "a deployment and at least one connection are needed".into(),
+            ));
         }
-        Ok(Self { pool: Pool::new(config, max_connections), deployment: deployment.into() })
+        Ok(Self {
+            pool: Pool::new(config, max_connections),
+            deployment: deployment.into(),
+        })
     }
 
     /// The deployment whose outbox, inbox and requests this handle works on.
@@ -66,20 +81,30 @@ impl Neo4j {
         self.pool.lease(deadline.instant()).await
     }
 
-    /// Ends an attempt: the connection is kept if the exchange was complete, and closed
-    /// otherwise; a lost server makes the idle ones suspect too.
+    /// Ends an attempt that had so much time: the connection is kept if the exchange was
+    /// complete, and closed otherwise. A lost server makes the idle connections suspect too;
+    /// that somebody was in a hurry does not.
     pub(crate) fn settle<T>(
         &self,
         lease: Lease,
+        share: Duration,
         result: Result<Result<T, Fault>, Elapsed>,
     ) -> Result<T, Fault> {
-        let result = result.unwrap_or_else(|_| Err(Fault::Lost("no answer in time".into())));
-        match &result {
-            Ok(_) => lease.keep(),
-            Err(fault) if fault.is_about_the_connection() => self.pool.forget_idle(),
-            Err(_) => {}
+        let (fault, suspect) = match result {
+            Ok(Ok(done)) => {
+                lease.keep();
+                return Ok(done);
+            }
+            Ok(Err(fault)) => {
+                let suspect = fault.is_about_the_connection();
+                (fault, suspect)
+            }
+            Err(_) => (Fault::Lost("no answer in time".into()), share >= HURRY),
+        };
+        if suspect {
+            self.pool.forget_idle();
         }
-        result
+        Err(fault)
     }
 
     /// One read, repeated while that may help. Queries give at most one row.
@@ -99,8 +124,9 @@ impl Neo4j {
 
     async fn read_once(&self, query: Query, deadline: Deadline) -> Result<Option<Row>, Fault> {
         let lease = self.lease(deadline).await?;
-        let result = timeout_at(next_bound(deadline), read_row(&lease, query)).await;
-        self.settle(lease, result)
+        let share = share(deadline);
+        let result = timeout(share, read_row(&lease, query)).await;
+        self.settle(lease, share, result)
     }
 
     /// One idempotent write with a result, in an explicit transaction, repeated while that
@@ -125,15 +151,16 @@ impl Neo4j {
         deadline: Deadline,
     ) -> Result<Option<Row>, Fault> {
         let lease = self.lease(deadline).await?;
-        let result = timeout_at(next_bound(deadline), write_row(&lease, query)).await;
-        self.settle(lease, result)
+        let share = share(deadline);
+        let result = timeout(share, write_row(&lease, query)).await;
+        self.settle(lease, share, result)
     }
 }
 
-/// Until when the next attempt may take.
-pub(crate) fn next_bound(deadline: Deadline) -> Instant {
+/// What an attempt may take of the time that is left.
+pub(crate) fn share(deadline: Deadline) -> Duration {
     let left = deadline.left();
-    Instant::now() + (left / 2).max(SHORTEST_ATTEMPT.min(left))
+    (left / 2).max(SHORTEST_ATTEMPT.min(left))
 }
 
 /// Decides whether and when a call is repeated.
@@ -153,7 +180,12 @@ impl Retries {
             .with_max_delay(Duration::from_millis(500))
             .without_max_times()
             .build();
-        Self { deadline, pauses, unreachable: 0, unknown: false }
+        Self {
+            deadline,
+            pauses,
+            unreachable: 0,
+            unknown: false,
+        }
     }
 
     /// Waits for the next attempt, or says that there is none.
@@ -161,7 +193,8 @@ impl Retries {
         self.unknown |= matches!(fault, Fault::Lost(_));
         self.unreachable += usize::from(matches!(fault, Fault::Unreachable(_)));
         let pause = self.pauses.next().unwrap_or_default();
-        let hopeless = !fault.may_pass() || (self.unreachable >= UNREACHABLE_TRIES && !self.unknown);
+        let hopeless =
+            !fault.may_pass() || (self.unreachable >= UNREACHABLE_TRIES && !self.unknown);
         if hopeless || pause >= self.deadline.left() {
             return Err(fault.into());
         }
@@ -191,7 +224,11 @@ async fn write_row(lease: &Lease, query: Query) -> Result<Option<Row>, Fault> {
 
 /// Begins a transaction.
 pub(crate) async fn begin(lease: &Lease) -> Result<Txn, Fault> {
-    lease.graph().start_txn().await.map_err(|e| Fault::of(&e, Stage::Begin))
+    lease
+        .graph()
+        .start_txn()
+        .await
+        .map_err(|e| Fault::of(&e, Stage::Begin))
 }
 
 /// Runs a statement that gives at most one row.
@@ -246,6 +283,8 @@ impl GraphStore for Neo4j {
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {
-        self.read(deadline, || queries::PING.into()).await.map(|_| ())
+        self.read(deadline, || queries::PING.into())
+            .await
+            .map(|_| ())
     }
 }

@@ -9,6 +9,8 @@
 //!   success it was.
 //! * Every call has its own deadline, whatever the driver thinks. A connection on which a
 //!   call was cut off is closed, never used again ([`pool`]).
+//! * Outbox, inbox, requests and markers belong to a deployment: two fleets on one server
+//!   neither see nor prune each other's.
 //! * Query texts are a closed set ([`queries`]); values are always parameters.
 //!
 //! This crate knows nothing about services, buses or what the nodes mean.

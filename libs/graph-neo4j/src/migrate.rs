@@ -5,12 +5,7 @@ use std::collections::HashSet;
 use fleet_graph::{Deadline, ReadError};
 use neo4rs::Query;
 
-use crate::{
-    Neo4j,
-    fault::Fault,
-    graph::Retries,
-    queries, rows,
-};
+use crate::{Neo4j, fault::Fault, graph::Retries, queries, rows};
 
 /// Makes what is missing and waits until all of it is ready. When nothing is missing, one
 /// read. Replicas may race: each statement is `IF NOT EXISTS`, and what another one has just

@@ -75,13 +75,28 @@ impl Outbox for Neo4j {
     }
 
     async fn unpublish(&self, since: Timestamp, deadline: Deadline) -> Result<u64, ReadError> {
-        self.counted(deadline, || self.ours(queries::UNPUBLISH).param("since", since.millis()))
-            .await
+        let query = || {
+            self.ours(queries::UNPUBLISH)
+                .param("since", since.millis())
+                .param("limit", number(BATCH))
+        };
+        // What has gone back to pending is not found again: this ends.
+        let mut all = 0;
+        loop {
+            let some = self.counted(deadline, query).await?;
+            all += some;
+            if some < BATCH as u64 {
+                return Ok(all);
+            }
+        }
     }
 
     async fn remove(&self, ids: &[EventId], deadline: Deadline) -> Result<(), ReadError> {
         for ids in ids.chunks(BATCH) {
-            self.write(deadline, || self.ours(queries::REMOVE).param("keys", keys(ids))).await?;
+            self.write(deadline, || {
+                self.ours(queries::REMOVE).param("keys", keys(ids))
+            })
+            .await?;
         }
         Ok(())
     }
@@ -103,7 +118,9 @@ impl Outbox for Neo4j {
     async fn backlog(&self, deadline: Deadline) -> Result<(u64, Option<Timestamp>), ReadError> {
         let row = self.read(deadline, || self.ours(queries::BACKLOG)).await?;
         let oldest: Option<String> = column(&row, "oldest")?;
-        let millis = oldest.as_deref().and_then(|place| place.split('|').next()?.parse().ok());
+        let millis = oldest
+            .as_deref()
+            .and_then(|place| place.split('|').next()?.parse().ok());
         Ok((column(&row, "count")?, millis.map(Timestamp::from_millis)))
     }
 }
@@ -151,6 +168,11 @@ fn event(row: &Value) -> Result<OutboxEvent, ReadError> {
     };
     whole().ok_or_else(|| {
         let reason = format!("an outbox row that is no event: {}", row["_key"]);
-        Unavailable { store: "neo4j", reason, retryable: false }.into()
+        Unavailable {
+            store: "neo4j",
+            reason,
+            retryable: false,
+        }
+        .into()
     })
 }

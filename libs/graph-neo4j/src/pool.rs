@@ -49,6 +49,9 @@ impl Pool {
 
     /// Waits for a connection that is free, or may be opened.
     pub(crate) async fn lease(self: &Arc<Self>, until: Instant) -> Result<Lease, Fault> {
+        if until <= Instant::now() {
+            return Err(Fault::Unreachable("the deadline has passed".into()));
+        }
         let permit = timeout_at(until, self.permits.clone().acquire_owned())
             .await
             .map_err(|_| Fault::Unreachable("every connection is busy".into()))?
@@ -59,7 +62,12 @@ impl Pool {
             Some(graph) => graph,
             None => Graph::connect(self.config.clone()).map_err(|e| Fault::of(&e, Stage::Begin))?,
         };
-        Ok(Lease { graph, pool: self.clone(), generation, _permit: permit })
+        Ok(Lease {
+            graph,
+            pool: self.clone(),
+            generation,
+            _permit: permit,
+        })
     }
 
     /// Forgets every idle connection: the server was restarted or cut off.
@@ -81,7 +89,12 @@ impl Lease {
 
     /// Gives the connection back: its last exchange was complete.
     pub(crate) fn keep(self) {
-        let Self { graph, pool, generation, _permit } = self;
+        let Self {
+            graph,
+            pool,
+            generation,
+            _permit,
+        } = self;
         let mut idle = pool.idle();
         if pool.generation.load(Ordering::Acquire) == generation {
             idle.push(graph);

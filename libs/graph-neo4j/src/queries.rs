@@ -106,8 +106,7 @@ FINISH"
 /// The text of a commit. Two are enough: the blocks that a commit does not need cost nothing
 /// measurable, a new text costs the server a plan.
 pub(crate) fn commit(unrelates: bool) -> &'static str {
-    static TEXTS: LazyLock<[String; 2]> =
-        LazyLock::new(|| [commit_text(false), commit_text(true)]);
+    static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| [commit_text(false), commit_text(true)]);
     &TEXTS[usize::from(unrelates)]
 }
 
@@ -191,7 +190,13 @@ WITH collect(properties(n)) AS nodes
 
 /// The text for a page.
 pub(crate) fn scan_of(scan_asked: &Scan) -> String {
-    let Scan { index, before, descending, total, .. } = scan_asked;
+    let Scan {
+        index,
+        before,
+        descending,
+        total,
+        ..
+    } = scan_asked;
     scan(*index, before.is_some(), *descending, *total)
 }
 
@@ -306,10 +311,11 @@ SET o._published = $at
 REMOVE o._pending
 RETURN count(o) AS count";
 
-/// And back.
+/// And back, so many at a time.
 pub(crate) const UNPUBLISH: &str = "\
 MATCH (o:Outbox) USING INDEX o:Outbox(_deployment, _published)
 WHERE o._deployment = $deployment AND o._published >= $since
+WITH o LIMIT $limit
 SET o._pending = o._ord
 REMOVE o._published
 RETURN count(o) AS count";
@@ -370,13 +376,29 @@ pub(crate) fn schema() -> Vec<(String, String)> {
         schema.push((name, text));
     };
     for label in [MARKER, INBOX, REQUEST] {
-        index(format!("fleet_v1_{label}_age"), label, &["_deployment", "_at"]);
+        index(
+            format!("fleet_v1_{label}_age"),
+            label,
+            &["_deployment", "_at"],
+        );
     }
-    index("fleet_v1_outbox_pending".into(), OUTBOX, &["_deployment", "_pending"]);
-    index("fleet_v1_outbox_published".into(), OUTBOX, &["_deployment", "_published"]);
+    index(
+        "fleet_v1_outbox_pending".into(),
+        OUTBOX,
+        &["_deployment", "_pending"],
+    );
+    index(
+        "fleet_v1_outbox_published".into(),
+        OUTBOX,
+        &["_deployment", "_published"],
+    );
     for listing in Index::ALL {
         let fields = [listing.filters(), &["_ord"]].concat();
-        index(format!("fleet_v1_{}", listing.as_str()), listing.label().as_str(), &fields);
+        index(
+            format!("fleet_v1_{}", listing.as_str()),
+            listing.label().as_str(),
+            &fields,
+        );
     }
     schema
 }
@@ -412,8 +434,15 @@ pub fn all() -> Vec<(String, String)> {
             }
         }
     }
-    texts.push(("counts of all".into(), counts(&Index::ALL.iter().copied().collect())));
-    let step = |edge, direction, hops| Step { edge, direction, hops };
+    texts.push((
+        "counts of all".into(),
+        counts(&Index::ALL.iter().copied().collect()),
+    ));
+    let step = |edge, direction, hops| Step {
+        edge,
+        direction,
+        hops,
+    };
     for edge in EdgeType::ALL {
         for direction in [Direction::Out, Direction::In] {
             let name = format!("walk {} {direction:?}", edge.as_str());
@@ -432,6 +461,8 @@ pub fn all() -> Vec<(String, String)> {
 pub fn closed_names() -> BTreeSet<&'static str> {
     let labels = Label::ALL.iter().map(|label| label.as_str());
     let kinds = EdgeType::ALL.iter().map(|kind| kind.as_str());
-    let fields = Index::ALL.iter().flat_map(|index| index.filters().iter().copied());
+    let fields = Index::ALL
+        .iter()
+        .flat_map(|index| index.filters().iter().copied());
     labels.chain(kinds).chain(fields).collect()
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use fleet_graph::{
-    CorruptRow, Deadline, EXACT_TOTAL, Edge, EdgeType, Index, Node, NodeKey, Page,
-    PastRequest, Props, ReadError, RequestKey, Scan, Subgraph, Total, Unavailable, Walk,
-    check_values,
+    CorruptRow, Deadline, EXACT_TOTAL, Edge, EdgeType, Index, Node, NodeKey, Page, PastRequest,
+    Props, ReadError, RequestKey, Scan, Subgraph, Total, Unavailable, Walk, check_values,
 };
 use neo4rs::{DeError, Query, Row};
 use serde_json::Value;
@@ -27,19 +26,38 @@ pub(crate) fn column<'a, T: serde::Deserialize<'a>>(
 
 /// An answer that is not what the query asks for: nothing a retry can help.
 fn unreadable(reason: &str) -> ReadError {
-    Unavailable { store: "neo4j", reason: reason.to_owned(), retryable: false }.into()
+    Unavailable {
+        store: "neo4j",
+        reason: reason.to_owned(),
+        retryable: false,
+    }
+    .into()
 }
 
 /// A node from its properties.
 fn node(mut props: Props) -> Result<Node, ReadError> {
     let path = props.remove("_key");
-    let key = path.as_ref().and_then(Value::as_str).and_then(NodeKey::from_path);
+    let key = path
+        .as_ref()
+        .and_then(Value::as_str)
+        .and_then(NodeKey::from_path);
     let key = key.ok_or_else(|| unreadable(&format!("a node with the key {path:?}")))?;
-    let version = props.remove("_version").and_then(|version| version.as_i64());
+    let version = props
+        .remove("_version")
+        .and_then(|version| version.as_i64());
     let ord = props.remove("_ord");
     match (version, ord) {
-        (Some(version), Some(Value::String(ord))) => Ok(Node { key, version, ord, props }),
-        _ => Err(CorruptRow { key, problem: "has no version or no ord".into() }.into()),
+        (Some(version), Some(Value::String(ord))) => Ok(Node {
+            key,
+            version,
+            ord,
+            props,
+        }),
+        _ => Err(CorruptRow {
+            key,
+            problem: "has no version or no ord".into(),
+        }
+        .into()),
     }
 }
 
@@ -62,7 +80,9 @@ pub(crate) async fn get(
     };
     let row = store.read(deadline, query).await?;
     let found: Vec<Props> = column(&row, "nodes")?;
-    let found = nodes(found)?.into_iter().map(|node| (node.key.clone(), node));
+    let found = nodes(found)?
+        .into_iter()
+        .map(|node| (node.key.clone(), node));
     let found: HashMap<NodeKey, Node> = found.collect();
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
 }
@@ -79,7 +99,10 @@ pub(crate) async fn past_request(
         return Ok(None);
     }
     let (fingerprint, response) = (column(&row, "fingerprint")?, column(&row, "response")?);
-    Ok(Some(PastRequest { fingerprint, response }))
+    Ok(Some(PastRequest {
+        fingerprint,
+        response,
+    }))
 }
 
 pub(crate) async fn scan(
@@ -117,7 +140,10 @@ pub(crate) async fn scan(
 fn total(index: Index, count: u64) -> Total {
     let is_lower_bound = count > EXACT_TOTAL && !index.filters().is_empty();
     let count = if is_lower_bound { EXACT_TOTAL } else { count };
-    Total { count, is_lower_bound }
+    Total {
+        count,
+        is_lower_bound,
+    }
 }
 
 pub(crate) async fn counts(
@@ -150,7 +176,9 @@ pub(crate) async fn counts(
     }
     let next = |(index, _): &(Index, _)| {
         let count = found.get_mut(index).and_then(Iterator::next);
-        count.map(|count| total(*index, count)).ok_or_else(|| unreadable("too few counts"))
+        count
+            .map(|count| total(*index, count))
+            .ok_or_else(|| unreadable("too few counts"))
     };
     listings.iter().map(next).collect()
 }
@@ -187,13 +215,28 @@ pub(crate) async fn walk(
         }
     }
     edges.sort_by(|x, y| (&x.from, x.kind, &x.to).cmp(&(&y.from, y.kind, &y.to)));
-    Ok(Subgraph { nodes, edges, truncated })
+    Ok(Subgraph {
+        nodes,
+        edges,
+        truncated,
+    })
 }
 
 fn edge(from: &str, kind: &str, to: &str, props: Props) -> Result<Edge, ReadError> {
-    let ends = (NodeKey::from_path(from), EdgeType::from_name(kind), NodeKey::from_path(to));
+    let ends = (
+        NodeKey::from_path(from),
+        EdgeType::from_name(kind),
+        NodeKey::from_path(to),
+    );
     match ends {
-        (Some(from), Some(kind), Some(to)) => Ok(Edge { from, kind, to, props }),
-        _ => Err(unreadable(&format!("a relationship ({from})-[{kind}]->({to})"))),
+        (Some(from), Some(kind), Some(to)) => Ok(Edge {
+            from,
+            kind,
+            to,
+            props,
+        }),
+        _ => Err(unreadable(&format!(
+            "a relationship ({from})-[{kind}]->({to})"
+        ))),
     }
 }

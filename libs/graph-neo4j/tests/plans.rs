@@ -1,9 +1,11 @@
 //! How the server goes about every query text: nothing scans, pages cost their own rows,
 //! and a commit locks before it looks.
 
-mod common;
+#![expect(clippy::unwrap_used, reason = "a test: its panic is its verdict")]
+
 #[path = "common/bolt.rs"]
 mod bolt;
+mod common;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,7 +23,10 @@ fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's ids need no port, only to be fresh")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's ids need no port, only to be fresh"
+)]
 fn fresh() -> Uuid {
     Uuid::now_v7()
 }
@@ -58,19 +63,27 @@ fn params(name: &str) -> Value {
 
 #[tokio::test]
 async fn no_plan_scans() {
-    let Some((server, _store)) = open().await else { return };
+    let Some((server, _store)) = open().await else {
+        return;
+    };
     let mut bolt = Bolt::connect(&server).await;
     let texts = queries::all();
     assert!(texts.len() > 250, "only {} texts", texts.len());
     let mut problems = String::new();
     for (name, text) in texts {
         let plan = bolt.plan("EXPLAIN", &text, &params(&name)).await;
-        let operators: Vec<_> = plan.all().iter().map(|plan| plan.operator.as_str()).collect();
+        let operators: Vec<_> = plan
+            .all()
+            .iter()
+            .map(|plan| plan.operator.as_str())
+            .collect();
         let scans = operators.iter().any(|operator| operator.contains("Scan"));
         let product = operators.contains(&"CartesianProduct");
         // A page comes in the order of its index; only a few rows of a commit are sorted.
         let ordered = name.starts_with("scan") || name == "pending";
-        let sorts = operators.iter().any(|o| o.contains("Sort") || o.contains("Top"));
+        let sorts = operators
+            .iter()
+            .any(|o| o.contains("Sort") || o.contains("Top"));
         if scans || product || (ordered && sorts) {
             problems += &format!("\n--- {name}\n{text}\n{}\n", plan.outline());
         }
@@ -82,7 +95,9 @@ async fn no_plan_scans() {
 /// compares: the planner likes to fetch them with the key, which is before the lock.
 #[tokio::test]
 async fn a_commit_locks_before_it_looks() {
-    let Some((server, _store)) = open().await else { return };
+    let Some((server, _store)) = open().await else {
+        return;
+    };
     let mut bolt = Bolt::connect(&server).await;
     let mut checked = 0;
     for (name, text) in queries::all() {
@@ -91,7 +106,12 @@ async fn a_commit_locks_before_it_looks() {
         }
         let plan = bolt.plan("EXPLAIN", &text, &params(&name)).await;
         let locks = |plan: &&Plan| plan.details.starts_with("n._lock = $");
-        let lock = plan.all().into_iter().find(locks).expect("the operator that locks").clone();
+        let lock = plan
+            .all()
+            .into_iter()
+            .find(locks)
+            .expect("the operator that locks")
+            .clone();
         for below in lock.all() {
             let reads = ["cache[", "_version", "_fingerprint", "_response"];
             let early = reads.iter().any(|read| below.details.contains(read));
@@ -111,10 +131,16 @@ fn texts_hold_no_values() {
         assert!(!text.contains(['`', '"', '\\', ';']), "{name}: {text}");
         let quoted: BTreeSet<_> = text.split('\'').skip(1).step_by(2).collect();
         let ours = ["", "_version", "_fingerprint", "_response"];
-        assert!(quoted.iter().all(|quoted| ours.contains(quoted)), "{name}: {quoted:?}");
+        assert!(
+            quoted.iter().all(|quoted| ours.contains(quoted)),
+            "{name}: {quoted:?}"
+        );
         for (start, _) in text.match_indices(':') {
             let rest = &text[start + 1..];
-            let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let word: String = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             let own = ["", "Entity", "CommitMarker", "Inbox", "Request", "Outbox"];
             let known = own.contains(&word.as_str()) || closed.contains(word.as_str());
             assert!(known, "{name}: {word:?} in {text}");
@@ -124,7 +150,9 @@ fn texts_hold_no_values() {
 
 #[tokio::test]
 async fn a_page_costs_its_own_rows_whatever_the_total() {
-    let Some((server, store)) = open().await else { return };
+    let Some((server, store)) = open().await else {
+        return;
+    };
     let mut bolt = Bolt::connect(&server).await;
     let run = fresh().simple();
     let mut costs = Vec::new();
@@ -152,13 +180,28 @@ async fn a_page_costs_its_own_rows_whatever_the_total() {
         let text = queries::scan(Index::StoriesByState, false, false, true);
         let params = json!({ "v0": state, "after": "", "offset": 0, "limit": 101 });
         let with_total = bolt.plan("PROFILE", &text, &params).await.total_hits();
-        assert!(with_total < 15_000, "a filtered total is bounded: {with_total} hits");
+        assert!(
+            with_total < 15_000,
+            "a filtered total is bounded: {with_total} hits"
+        );
         costs.push(cost);
     }
-    assert_eq!(costs[0], costs[1], "hits for a page among 1,000 and among 20,000");
-    assert!(costs[0].iter().all(|hits| (100..1_000).contains(hits)), "{costs:?}");
+    assert_eq!(
+        costs[0], costs[1],
+        "hits for a page among 1,000 and among 20,000"
+    );
+    assert!(
+        costs[0].iter().all(|hits| (100..1_000).contains(hits)),
+        "{costs:?}"
+    );
 
     let text = queries::counts(&BTreeSet::from([Index::Stories]));
-    let plan = bolt.plan("PROFILE", &text, &json!({ "q_Stories": [[]] })).await;
-    assert!(plan.total_hits() < 10, "an unfiltered count costs\n{}", plan.outline());
+    let plan = bolt
+        .plan("PROFILE", &text, &json!({ "q_Stories": [[]] }))
+        .await;
+    assert!(
+        plan.total_hits() < 10,
+        "an unfiltered count costs\n{}",
+        plan.outline()
+    );
 }

@@ -216,7 +216,11 @@ impl Commit {
 
     /// Adds a node that must not exist yet.
     pub fn create(&mut self, key: NodeKey, ord: impl Into<String>, props: Props) -> &mut Self {
-        self.nodes.push(NodeWrite::Create { key, ord: ord.into(), props });
+        self.nodes.push(NodeWrite::Create {
+            key,
+            ord: ord.into(),
+            props,
+        });
         self
     }
 
@@ -228,7 +232,12 @@ impl Commit {
         ord: impl Into<String>,
         props: Props,
     ) -> &mut Self {
-        self.nodes.push(NodeWrite::Update { key, expected, ord: ord.into(), props });
+        self.nodes.push(NodeWrite::Update {
+            key,
+            expected,
+            ord: ord.into(),
+            props,
+        });
         self
     }
 
@@ -246,7 +255,12 @@ impl Commit {
 
     /// Relates two nodes without properties.
     pub fn relate(&mut self, from: NodeKey, kind: EdgeType, to: NodeKey) -> &mut Self {
-        self.edges.push(EdgeWrite::Relate(Edge { from, kind, to, props: Props::new() }));
+        self.edges.push(EdgeWrite::Relate(Edge {
+            from,
+            kind,
+            to,
+            props: Props::new(),
+        }));
         self
     }
 
@@ -272,18 +286,27 @@ impl Commit {
     pub fn check(&self) -> Result<(), String> {
         let writes = self.guards.len() + self.nodes.len() + self.edges.len() + self.events.len();
         if writes > MAX_WRITES {
-            return Err(format!("{writes} writes in one commit; at most {MAX_WRITES}"));
+            return Err(format!(
+                "{writes} writes in one commit; at most {MAX_WRITES}"
+            ));
         }
         let mut bytes = 0;
         let mut seen = HashSet::new();
         for write in &self.nodes {
-            check_owner(write.key().label().as_str(), write.key().label().owner(), self.writer)?;
+            check_owner(
+                write.key().label().as_str(),
+                write.key().label().owner(),
+                self.writer,
+            )?;
             check_id(write.key())?;
             if !seen.insert(write.key()) {
                 return Err(format!("{} is written twice in one commit", write.key()));
             }
             match write {
-                NodeWrite::Create { key, ord, props } | NodeWrite::Update { key, ord, props, .. } => {
+                NodeWrite::Create { key, ord, props }
+                | NodeWrite::Update {
+                    key, ord, props, ..
+                } => {
                     if ord.is_empty() || ord.len() > 2 * MAX_NODE_ID {
                         return Err(format!("{key} has an ord of {} bytes", ord.len()));
                     }
@@ -292,13 +315,20 @@ impl Commit {
                 NodeWrite::Delete { .. } => {}
             }
             if !matches!(write, NodeWrite::Create { .. }) && write.expected() < 1 {
-                return Err(format!("{} expects version {}", write.key(), write.expected()));
+                return Err(format!(
+                    "{} expects version {}",
+                    write.key(),
+                    write.expected()
+                ));
             }
         }
         for guard in &self.guards {
             check_id(guard.key())?;
             if !seen.insert(guard.key()) {
-                return Err(format!("{} is guarded twice, or guarded and written", guard.key()));
+                return Err(format!(
+                    "{} is guarded twice, or guarded and written",
+                    guard.key()
+                ));
             }
         }
         for edge in &self.edges {
@@ -317,7 +347,9 @@ impl Commit {
         bytes += self.events.iter().map(|e| e.payload.len()).sum::<usize>();
         bytes += self.request.as_ref().map_or(0, |r| r.response.len());
         if bytes > MAX_COMMIT_BYTES {
-            return Err(format!("{bytes} bytes in one commit; at most {MAX_COMMIT_BYTES}"));
+            return Err(format!(
+                "{bytes} bytes in one commit; at most {MAX_COMMIT_BYTES}"
+            ));
         }
         Ok(())
     }
@@ -327,7 +359,9 @@ fn check_owner(what: &str, owner: Owner, writer: Owner) -> Result<(), String> {
     if owner == writer {
         Ok(())
     } else {
-        Err(format!("{what} is written by {owner:?} alone, not by {writer:?}"))
+        Err(format!(
+            "{what} is written by {owner:?} alone, not by {writer:?}"
+        ))
     }
 }
 
@@ -336,7 +370,10 @@ fn check_id(key: &NodeKey) -> Result<(), String> {
     if fits && key.id().bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {
-        Err(format!("{} is not an id of 1 to {MAX_NODE_ID} printable characters", key.label().as_str()))
+        Err(format!(
+            "{} is not an id of 1 to {MAX_NODE_ID} printable characters",
+            key.label().as_str()
+        ))
     }
 }
 
@@ -362,18 +399,24 @@ fn check_props(key: &NodeKey, props: &Props) -> Result<usize, String> {
             Value::Array(items) => {
                 let kinds: HashSet<_> = items.iter().map(scalar_kind).collect();
                 if kinds.len() > 1 || kinds.contains(&None) {
-                    return Err(format!("{key}.{name} is a list of more than one kind of scalar"));
+                    return Err(format!(
+                        "{key}.{name} is a list of more than one kind of scalar"
+                    ));
                 }
                 items.iter().map(|i| i.as_str().map_or(8, str::len)).sum()
             }
             Value::Null => 8,
             scalar if scalar_kind(scalar).is_none() => {
-                return Err(format!("{key}.{name} does not fit a 64-bit integer with sign"));
+                return Err(format!(
+                    "{key}.{name} does not fit a 64-bit integer with sign"
+                ));
             }
             scalar => scalar.as_str().map_or(8, str::len),
         };
         if size > MAX_FILTER_BYTES && is_filter(key.label(), name) {
-            return Err(format!("{key}.{name} has {size} bytes; it is a filter of listings"));
+            return Err(format!(
+                "{key}.{name} has {size} bytes; it is a filter of listings"
+            ));
         }
         bytes += name.len() + size;
     }
@@ -384,7 +427,9 @@ fn check_props(key: &NodeKey, props: &Props) -> Result<usize, String> {
 const MAX_FILTER_BYTES: usize = 2 * MAX_NODE_ID;
 
 fn is_filter(label: Label, name: &str) -> bool {
-    Index::ALL.iter().any(|index| index.label() == label && index.filters().contains(&name))
+    Index::ALL
+        .iter()
+        .any(|index| index.label() == label && index.filters().contains(&name))
 }
 
 /// Which kind of scalar; `None` if it is none that every store can hold.

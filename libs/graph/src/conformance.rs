@@ -23,6 +23,7 @@ mod edges;
 mod hostile;
 mod large;
 mod listings;
+mod model;
 mod outbox;
 mod races;
 mod replies;
@@ -35,6 +36,7 @@ pub use edges::*;
 pub use hostile::*;
 pub use large::*;
 pub use listings::*;
+pub use model::*;
 pub use outbox::*;
 pub use races::*;
 pub use replies::*;
@@ -86,6 +88,7 @@ macro_rules! conformance_tests {
             walks_follow_kind_and_direction
             walks_end_in_cycles
             walks_are_bounded
+            random_histories_agree_with_a_model
         }
     };
     (@each $factory:path; $($case:ident)+) => {$(

@@ -1,5 +1,7 @@
 //! A Bolt 4.4 client of few words: the driver does not show plans.
 
+#![expect(clippy::unwrap_used, reason = "a test: its panic is its verdict")]
+
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,11 +41,18 @@ impl Bolt {
 
     /// Runs `EXPLAIN` or `PROFILE` of a text; the plan as the server tells it.
     pub async fn plan(&mut self, how: &str, text: &str, params: &Value) -> Plan {
-        self.send(0x10, &[json!(format!("{how} {text}")), params.clone(), json!({})]).await;
+        self.send(
+            0x10,
+            &[json!(format!("{how} {text}")), params.clone(), json!({})],
+        )
+        .await;
         self.success().await;
         self.send(0x3F, &[json!({ "n": -1 })]).await;
         let summary = self.success().await;
-        let plan = summary.get("plan").or(summary.get("profile")).expect("a plan");
+        let plan = summary
+            .get("plan")
+            .or(summary.get("profile"))
+            .expect("a plan");
         Plan::of(plan)
     }
 
@@ -126,16 +135,16 @@ fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
 }
 
 fn size(input: &mut &[u8], bytes: usize) -> usize {
-    take(input, bytes).iter().fold(0, |size, byte| size << 8 | usize::from(*byte))
+    take(input, bytes)
+        .iter()
+        .fold(0, |size, byte| size << 8 | usize::from(*byte))
 }
 
 /// Any value; dates, nodes and the like as the list of their fields.
 fn read(input: &mut &[u8]) -> Value {
     let marker = take(input, 1)[0];
     let low = usize::from(marker & 0x0F);
-    let text = |input: &mut &[u8], count| {
-        json!(String::from_utf8_lossy(take(input, count)))
-    };
+    let text = |input: &mut &[u8], count| json!(String::from_utf8_lossy(take(input, count)));
     let items = |input: &mut &[u8], count| (0..count).map(|_| read(input)).collect::<Value>();
     let map = |input: &mut &[u8], count| {
         let entries = (0..count).map(|_| {
@@ -202,7 +211,10 @@ impl Plan {
         let children = plan["children"].as_array().into_iter().flatten();
         Self {
             operator: operator.split('@').next().unwrap_or_default().to_owned(),
-            details: plan["args"]["Details"].as_str().unwrap_or_default().to_owned(),
+            details: plan["args"]["Details"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             hits: hits.unwrap_or_default(),
             children: children.map(Self::of).collect(),
         }
@@ -221,7 +233,10 @@ impl Plan {
 
     /// As a text that a person can read.
     pub fn outline(&self) -> String {
-        let below = self.children.iter().map(|child| child.outline().replace('\n', "\n  "));
+        let below = self
+            .children
+            .iter()
+            .map(|child| child.outline().replace('\n', "\n  "));
         let below: String = below.map(|child| format!("\n  {child}")).collect();
         format!("{} {} [{}]{below}", self.operator, self.details, self.hits)
     }

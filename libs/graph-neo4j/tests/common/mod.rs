@@ -1,6 +1,7 @@
 //! The server that the tests use, if there is one.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::print_stdout, reason = "a test says what it does not exercise")]
 
 use std::sync::Arc;
 
@@ -23,12 +24,19 @@ impl Server {
         let var = |name: &str| std::env::var(format!("FLEET_TEST_NEO4J_{name}")).ok();
         let Some(uri) = var("URI") else {
             let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|r| r == "neo4j"), "FLEET_TEST_NEO4J_URI is not set");
+            assert!(
+                !required.split(',').any(|r| r == "neo4j"),
+                "FLEET_TEST_NEO4J_URI is not set"
+            );
             println!("not exercised: neo4j (FLEET_TEST_NEO4J_URI not set)");
             return None;
         };
         let user = var("USER").unwrap_or_else(|| "neo4j".into());
-        Some(Self { uri, user, password: var("PASSWORD").unwrap_or_default() })
+        Some(Self {
+            uri,
+            user,
+            password: var("PASSWORD").unwrap_or_default(),
+        })
     }
 
     /// Settings for a deployment of its own.

@@ -1,5 +1,7 @@
 //! A TCP proxy that does to a Bolt connection what networks and servers do.
 
+#![expect(clippy::unwrap_used, reason = "a test: its panic is its verdict")]
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -86,7 +88,11 @@ impl Proxy {
                 state.connections.lock().unwrap().spawn(connection);
             }
         });
-        Self { address, shared, _tasks: tasks }
+        Self {
+            address,
+            shared,
+            _tasks: tasks,
+        }
     }
 
     /// From now on.

@@ -23,11 +23,19 @@ pub async fn create_update_and_delete_move_the_version(place: &dyn Place) {
     let (story, task) = (world.key(Label::Story), world.key(Label::Task));
 
     let mut commit = world.commit();
-    commit.create(story.clone(), "a", title("one")).create(task.clone(), "b", title("two"));
+    commit
+        .create(story.clone(), "a", title("one"))
+        .create(task.clone(), "b", title("two"));
     let receipt = world.must(&commit).await;
-    assert_eq!(receipt.versions, vec![(story.clone(), 1), (task.clone(), 1)]);
+    assert_eq!(
+        receipt.versions,
+        vec![(story.clone(), 1), (task.clone(), 1)]
+    );
     let node = world.node(&story).await.unwrap();
-    assert_eq!((node.key, node.version, node.ord.as_str()), (story.clone(), 1, "a"));
+    assert_eq!(
+        (node.key, node.version, node.ord.as_str()),
+        (story.clone(), 1, "a")
+    );
     assert_eq!(node.props, title("one"));
 
     let mut commit = world.commit();
@@ -35,10 +43,18 @@ pub async fn create_update_and_delete_move_the_version(place: &dyn Place) {
         .update(story.clone(), 1, "c", object(json!({ "other": true })))
         .delete(task.clone(), 1);
     let receipt = world.must(&commit).await;
-    assert_eq!(receipt.versions, vec![(story.clone(), 2)], "a deleted node has no version");
+    assert_eq!(
+        receipt.versions,
+        vec![(story.clone(), 2)],
+        "a deleted node has no version"
+    );
     let node = world.node(&story).await.unwrap();
     assert_eq!((node.version, node.ord.as_str()), (2, "c"));
-    assert_eq!(node.props, object(json!({ "other": true })), "an update replaces all properties");
+    assert_eq!(
+        node.props,
+        object(json!({ "other": true })),
+        "an update replaces all properties"
+    );
     assert_eq!(world.node(&task).await, None);
 
     let mut commit = world.commit();
@@ -47,19 +63,38 @@ pub async fn create_update_and_delete_move_the_version(place: &dyn Place) {
     assert_eq!(world.version(&task).await, 1);
 
     let empty = world.commit();
-    assert_eq!(world.must(&empty).await.versions, vec![], "an empty commit is a commit");
+    assert_eq!(
+        world.must(&empty).await.versions,
+        vec![],
+        "an empty commit is a commit"
+    );
 }
 
 /// Reads by key: in the order asked, repeated keys repeated, missing ones `None`.
 pub async fn get_answers_in_the_order_asked(place: &dyn Place) {
     let world = World::open(place).await;
-    let (one, two) = (world.created(Label::Story).await, world.created(Label::Task).await);
+    let (one, two) = (
+        world.created(Label::Story).await,
+        world.created(Label::Task).await,
+    );
     let none = world.key(Label::Story);
     let same_id_other_label = crate::NodeKey::new(Label::Task, one.id());
-    let asked = [two.clone(), none, one.clone(), two.clone(), same_id_other_label];
+    let asked = [
+        two.clone(),
+        none,
+        one.clone(),
+        two.clone(),
+        same_id_other_label,
+    ];
     let found = world.b.get(&asked, soon()).await.unwrap();
-    let keys: Vec<_> = found.iter().map(|n| n.as_ref().map(|n| n.key.clone())).collect();
-    assert_eq!(keys, vec![Some(two.clone()), None, Some(one), Some(two), None]);
+    let keys: Vec<_> = found
+        .iter()
+        .map(|n| n.as_ref().map(|n| n.key.clone()))
+        .collect();
+    assert_eq!(
+        keys,
+        vec![Some(two.clone()), None, Some(one), Some(two), None]
+    );
     assert_eq!(world.b.get(&[], soon()).await.unwrap(), vec![]);
 }
 
@@ -125,7 +160,9 @@ pub async fn a_passed_deadline_is_an_answer(place: &dyn Place) {
         let read = world.a.get(std::slice::from_ref(&key), passed).await;
         (written, read)
     };
-    let (written, read) = tokio::time::timeout(Duration::from_secs(30), calls).await.unwrap();
+    let (written, read) = tokio::time::timeout(Duration::from_secs(30), calls)
+        .await
+        .unwrap();
     assert_is!(&written, Ok(_) | Err(CommitError::Unavailable(_)));
     assert_is!(&read, Ok(_) | Err(ReadError::Unavailable(_)));
     // The same commit with time to spare finds out, whatever became of the first attempt.

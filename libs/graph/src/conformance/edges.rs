@@ -19,7 +19,11 @@ pub async fn a_missing_end_leaves_nothing(place: &dyn Place) {
         commit.event(world.event("{}"));
         assert_is!(world.must_not(&commit).await, CommitError::Missing { ref key } if *key == none);
         assert_eq!(world.node(&made).await, None);
-        assert_eq!(world.node(&none).await, None, "a missing end is not made up");
+        assert_eq!(
+            world.node(&none).await,
+            None,
+            "a missing end is not made up"
+        );
     }
     let task = world.created(Label::Task).await;
     let mut commit = world.commit();
@@ -44,29 +48,49 @@ pub async fn relations_are_made_changed_and_undone(place: &dyn Place) {
         to: task.clone(),
         props,
     };
-    let unrelate = |kind| EdgeWrite::Unrelate { from: story.clone(), kind, to: task.clone() };
+    let unrelate = |kind| EdgeWrite::Unrelate {
+        from: story.clone(),
+        kind,
+        to: task.clone(),
+    };
 
     let mut commit = world.commit();
     commit.relate(story.clone(), EdgeType::HasTask, task.clone());
-    commit.create(task.clone(), "o", title("task")).create(story.clone(), "o", title("story"));
+    commit
+        .create(task.clone(), "o", title("task"))
+        .create(story.clone(), "o", title("story"));
     world.must(&commit).await;
     let seen = world.walk(&[&story], &out, 10).await;
     assert_eq!(seen.edges, vec![edge(Props::new())]);
-    assert_eq!(world.version(&story).await, 1, "relating does not touch the ends");
+    assert_eq!(
+        world.version(&story).await,
+        1,
+        "relating does not touch the ends"
+    );
 
     let heavy = object(json!({ "weight": 7, "why": "it's `heavy`" }));
     let mut commit = world.commit();
-    commit.edges.push(EdgeWrite::Relate(edge(object(json!({ "old": 1 })))));
+    commit
+        .edges
+        .push(EdgeWrite::Relate(edge(object(json!({ "old": 1 })))));
     commit.edges.push(EdgeWrite::Relate(edge(heavy.clone())));
     world.must(&commit).await;
     let seen = world.walk(&[&story], &out, 10).await;
-    assert_eq!(seen.edges, vec![edge(heavy)], "one relation, with the last properties");
+    assert_eq!(
+        seen.edges,
+        vec![edge(heavy)],
+        "one relation, with the last properties"
+    );
 
     let mut commit = world.commit();
     commit.edges.push(unrelate(EdgeType::DependsOn));
     world.must(&commit).await;
     assert_eq!(world.walk(&[&story], &out, 10).await.edges.len(), 1);
-    let back = EdgeWrite::Unrelate { from: task.clone(), kind: EdgeType::HasTask, to: story.clone() };
+    let back = EdgeWrite::Unrelate {
+        from: task.clone(),
+        kind: EdgeType::HasTask,
+        to: story.clone(),
+    };
     let mut commit = world.commit();
     commit.edges.push(back);
     world.must(&commit).await;
@@ -103,7 +127,10 @@ pub async fn relations_are_made_changed_and_undone(place: &dyn Place) {
 /// starts without any.
 pub async fn deleting_a_node_deletes_its_relations(place: &dyn Place) {
     let world = World::open(place).await;
-    let (story, other) = (world.created(Label::Story).await, world.created(Label::Task).await);
+    let (story, other) = (
+        world.created(Label::Story).await,
+        world.created(Label::Task).await,
+    );
     let task = world.created(Label::Task).await;
     let mut commit = world.commit();
     commit.relate(story.clone(), EdgeType::HasTask, task.clone());
@@ -120,7 +147,10 @@ pub async fn deleting_a_node_deletes_its_relations(place: &dyn Place) {
         step(EdgeType::DependsOn, Direction::Out, 2),
     ];
     let seen = world.walk(&[&story], &steps, 10).await;
-    assert_eq!(seen.nodes.iter().map(|n| &n.key).collect::<Vec<_>>(), [&story, &other]);
+    assert_eq!(
+        seen.nodes.iter().map(|n| &n.key).collect::<Vec<_>>(),
+        [&story, &other]
+    );
     assert_eq!(seen.edges.len(), 1);
 
     let mut commit = world.commit();

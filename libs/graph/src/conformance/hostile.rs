@@ -72,29 +72,53 @@ pub async fn hostile_strings_are_data(place: &dyn Place) {
         assert_eq!(world.b.scan(&scan, soon()).await.unwrap().nodes, vec![]);
         (scan.after, scan.before) = (None, Some(node.ord));
         assert_eq!(world.b.scan(&scan, soon()).await.unwrap().nodes, vec![]);
-        let count = world.b.counts(&[(Index::StoriesByState, vec![state])], soon()).await.unwrap();
+        let count = world
+            .b
+            .counts(&[(Index::StoriesByState, vec![state])], soon())
+            .await
+            .unwrap();
         assert_eq!(count[0].count, 1);
     }
     let walk = Walk {
         roots: vec![victim.clone()],
-        steps: vec![Step { edge: EdgeType::Contains, direction: Direction::Out, hops: 1 }],
+        steps: vec![Step {
+            edge: EdgeType::Contains,
+            direction: Direction::Out,
+            hops: 1,
+        }],
         max_nodes: 100,
     };
     let seen = world.b.walk(&walk, soon()).await.unwrap();
     assert_eq!(seen.nodes.len(), hostile.len() + 1);
-    let events: Vec<_> = world.pending().await.into_iter().map(|e| e.payload).collect();
+    let events: Vec<_> = world
+        .pending()
+        .await
+        .into_iter()
+        .map(|e| e.payload)
+        .collect();
     let sent: Vec<_> = commit.events.iter().map(|e| e.payload.clone()).collect();
     assert_eq!(events, sent);
 
     for text in &hostile {
         let mut commit = world.commit();
-        commit.answers = Some(Answer { consumer: text.clone(), event: world.event_id() });
+        commit.answers = Some(Answer {
+            consumer: text.clone(),
+            event: world.event_id(),
+        });
         let mut request = world.request(text, text, text.as_bytes());
         request.key.principal = format!("{}{text}", world.word("p"));
         commit.request = Some(request.clone());
         world.must(&commit).await;
-        let past = world.b.past_request(&request.key, soon()).await.unwrap().unwrap();
-        assert_eq!((past.fingerprint.as_str(), past.response.as_slice()), (&**text, text.as_bytes()));
+        let past = world
+            .b
+            .past_request(&request.key, soon())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (past.fingerprint.as_str(), past.response.as_slice()),
+            (&**text, text.as_bytes())
+        );
     }
     // Keys of requests do not run into each other where their parts touch.
     let part = |method: &str, principal: &str, id: &str| RequestKey {
@@ -103,10 +127,21 @@ pub async fn hostile_strings_are_data(place: &dyn Place) {
         request_id: id.into(),
     };
     let mut commit = world.commit();
-    commit.request = Some(crate::Request { key: part("m", "a/b", "c"), ..world.request("", "f", b"") });
+    commit.request = Some(crate::Request {
+        key: part("m", "a/b", "c"),
+        ..world.request("", "f", b"")
+    });
     world.must(&commit).await;
-    for other in [part("m", "a", "b/c"), part("m/a", "b", "c"), part("m", "a|b", "c")] {
-        assert_eq!(world.b.past_request(&other, soon()).await.unwrap(), None, "{other:?}");
+    for other in [
+        part("m", "a", "b/c"),
+        part("m/a", "b", "c"),
+        part("m", "a|b", "c"),
+    ] {
+        assert_eq!(
+            world.b.past_request(&other, soon()).await.unwrap(),
+            None,
+            "{other:?}"
+        );
     }
     assert_eq!(world.node(&victim).await.unwrap().props, title("first"));
     let before = world.b.pending(at(-1), 10, soon()).await.unwrap();
@@ -117,7 +152,19 @@ pub async fn hostile_strings_are_data(place: &dyn Place) {
 pub async fn property_names_are_plain_words(place: &dyn Place) {
     let world = World::open(place).await;
     let node = world.created(Label::Story).await;
-    for name in ["", "_version", "_key", "a b", "a-b", "a`b", "a.b", "é", "a\0", "1a", &"x".repeat(65)] {
+    for name in [
+        "",
+        "_version",
+        "_key",
+        "a b",
+        "a-b",
+        "a`b",
+        "a.b",
+        "é",
+        "a\0",
+        "1a",
+        &"x".repeat(65),
+    ] {
         let mut props = crate::Props::new();
         props.insert(name.to_owned(), json!(1));
         let mut commit = world.commit();

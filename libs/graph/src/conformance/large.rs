@@ -27,7 +27,11 @@ pub async fn huge_values_are_refused_and_large_ones_kept(place: &dyn Place) {
     commit.request = Some(world.request("r", "f", &vec![0; MAX_COMMIT_BYTES + 1]));
     assert_is!(world.must_not(&commit).await, CommitError::Invalid(_));
     let mut commit = world.commit();
-    commit.create(key.clone(), "x".repeat(2 * crate::MAX_NODE_ID + 1), Props::new());
+    commit.create(
+        key.clone(),
+        "x".repeat(2 * crate::MAX_NODE_ID + 1),
+        Props::new(),
+    );
     assert_is!(world.must_not(&commit).await, CommitError::Invalid(_));
     let filter = object(json!({ "state": "x".repeat(2 * crate::MAX_NODE_ID + 1) }));
     let mut commit = world.commit();
@@ -37,14 +41,23 @@ pub async fn huge_values_are_refused_and_large_ones_kept(place: &dyn Place) {
 
     let mut commit = world.commit();
     let props = text(MAX_COMMIT_BYTES / 2);
-    commit.create(key.clone(), "x".repeat(2 * crate::MAX_NODE_ID), props.clone());
+    commit.create(
+        key.clone(),
+        "x".repeat(2 * crate::MAX_NODE_ID),
+        props.clone(),
+    );
     commit.event(world.event(&"é".repeat(MAX_COMMIT_BYTES / 8)));
     commit.request = Some(world.request("r", "f", &vec![255; MAX_COMMIT_BYTES / 8]));
     world.must(&commit).await;
     assert_eq!(world.node(&key).await.unwrap().props, props);
     assert_eq!(world.pending().await, commit.events);
     let request = commit.request.as_ref().unwrap();
-    let past = world.b.past_request(&request.key, soon()).await.unwrap().unwrap();
+    let past = world
+        .b
+        .past_request(&request.key, soon())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(past.response, request.response);
 }
 
@@ -59,7 +72,10 @@ pub async fn ten_thousand_nodes(place: &dyn Place) {
     let total = async || {
         let both = [
             (Index::TasksByStory, filters.clone()),
-            (Index::TasksByStoryStatus, vec![json!(story.id()), status.clone()]),
+            (
+                Index::TasksByStoryStatus,
+                vec![json!(story.id()), status.clone()],
+            ),
         ];
         let counts = world.b.counts(&both, soon()).await.unwrap();
         assert_eq!(counts[0], counts[1]);
@@ -79,27 +95,50 @@ pub async fn ten_thousand_nodes(place: &dyn Place) {
             let props = object(json!({ "story_id": story.id(), "status": status, "n": made }));
             commit.create(task.clone(), format!("{made:012}"), props);
             // Mostly a chain, so that the graph is deep as well as wide.
-            let kind = if made == 0 { EdgeType::HasTask } else { EdgeType::DependsOn };
+            let kind = if made == 0 {
+                EdgeType::HasTask
+            } else {
+                EdgeType::DependsOn
+            };
             commit.relate(last, kind, task.clone());
             (last, made) = (task, made + 1);
         }
-        assert_eq!(commit.nodes.len() + commit.edges.len(), MAX_WRITES, "commits of full size");
+        assert_eq!(
+            commit.nodes.len() + commit.edges.len(),
+            MAX_WRITES,
+            "commits of full size"
+        );
         assert_eq!(world.must(&commit).await.versions.len(), MAX_WRITES / 2);
     }
-    assert_eq!(total().await, Total { count: EXACT_TOTAL, is_lower_bound: false });
+    assert_eq!(
+        total().await,
+        Total {
+            count: EXACT_TOTAL,
+            is_lower_bound: false
+        }
+    );
     let mut commit = world.commit();
     let props = object(json!({ "story_id": story.id(), "status": status, "n": made }));
     commit.create(world.key(Label::Task), format!("{made:012}"), props);
     world.must(&commit).await;
-    assert_eq!(total().await, Total { count: EXACT_TOTAL, is_lower_bound: true });
+    assert_eq!(
+        total().await,
+        Total {
+            count: EXACT_TOTAL,
+            is_lower_bound: true
+        }
+    );
 
     let mut scan = Scan::new(Index::TasksByStory, filters, MAX_PAGE);
     scan.offset = exact - 1;
     let page = world.b.scan(&scan, soon()).await.unwrap();
-    assert_eq!(page.nodes.iter().map(|n| n.props["n"].clone()).collect::<Vec<_>>(), [
-        json!(exact - 1),
-        json!(exact)
-    ]);
+    assert_eq!(
+        page.nodes
+            .iter()
+            .map(|n| n.props["n"].clone())
+            .collect::<Vec<_>>(),
+        [json!(exact - 1), json!(exact)]
+    );
     assert!(!page.more);
 
     // Relate all of them to the story and walk there and on.
@@ -125,8 +164,14 @@ pub async fn ten_thousand_nodes(place: &dyn Place) {
     }
     let star = [step(EdgeType::HasTask, Direction::Out, 1)];
     let seen = world.walk(&[&story], &star, 20_000).await;
-    assert_eq!((seen.nodes.len(), seen.edges.len(), seen.truncated), (exact + 2, exact + 1, false));
-    let deep = [star[0].clone(), step(EdgeType::DependsOn, Direction::Out, 8)];
+    assert_eq!(
+        (seen.nodes.len(), seen.edges.len(), seen.truncated),
+        (exact + 2, exact + 1, false)
+    );
+    let deep = [
+        star[0].clone(),
+        step(EdgeType::DependsOn, Direction::Out, 8),
+    ];
     let seen = world.walk(&[&story], &deep, 20_000).await;
     assert_eq!((seen.nodes.len(), seen.edges.len()), (exact + 2, 2 * exact));
     assert!(!seen.truncated);
@@ -136,5 +181,8 @@ pub async fn ten_thousand_nodes(place: &dyn Place) {
     assert!(!seen.truncated, "a bound that just fits cuts nothing");
     let chain = [step(EdgeType::DependsOn, Direction::In, 8)];
     let seen = world.walk(&[&tasks[exact - 1]], &chain, 100).await;
-    assert_eq!((seen.nodes.len(), seen.edges.len(), seen.truncated), (9, 8, false));
+    assert_eq!(
+        (seen.nodes.len(), seen.edges.len(), seen.truncated),
+        (9, 8, false)
+    );
 }

@@ -11,7 +11,11 @@ async fn stories(world: &World, state: &str, ords: impl Iterator<Item = usize>) 
     let mut keys = Vec::new();
     for ord in ords {
         let key = world.key(Label::Story);
-        commit.create(key.clone(), format!("{ord:012}"), object(json!({ "state": state })));
+        commit.create(
+            key.clone(),
+            format!("{ord:012}"),
+            object(json!({ "state": state })),
+        );
         keys.push(key);
     }
     world.must(&commit).await;
@@ -19,7 +23,10 @@ async fn stories(world: &World, state: &str, ords: impl Iterator<Item = usize>) 
 }
 
 fn ords(page: &crate::Page) -> Vec<usize> {
-    page.nodes.iter().map(|node| node.ord.parse().unwrap()).collect()
+    page.nodes
+        .iter()
+        .map(|node| node.ord.parse().unwrap())
+        .collect()
 }
 
 /// Whoever pages by cursor sees every row that was there all the time exactly once and in
@@ -36,7 +43,11 @@ pub async fn pages_are_stable_while_rows_arrive(place: &dyn Place) {
             let page = world.b.scan(&scan, soon()).await.unwrap();
             seen.extend(ords(&page));
             let last = page.nodes.last().map(|node| node.ord.clone());
-            if descending { scan.before = last } else { scan.after = last }
+            if descending {
+                scan.before = last
+            } else {
+                scan.after = last
+            }
             if !page.more {
                 break;
             }
@@ -44,7 +55,11 @@ pub async fn pages_are_stable_while_rows_arrive(place: &dyn Place) {
             let salt = round + if descending { 100 } else { 0 };
             stories(&world, &state, [salt, 5_000 + salt].into_iter()).await;
         }
-        let old: Vec<_> = seen.iter().copied().filter(|n| (1_000..1_250).contains(n)).collect();
+        let old: Vec<_> = seen
+            .iter()
+            .copied()
+            .filter(|n| (1_000..1_250).contains(n))
+            .collect();
         let mut expected: Vec<_> = (1_000..1_250).collect();
         if descending {
             expected.reverse();
@@ -70,28 +85,89 @@ pub async fn pages_by_offset_and_bounds(place: &dyn Place) {
     let page = async |scan: Scan| world.b.scan(&scan, soon()).await.unwrap();
 
     let all = page(scan(MAX_PAGE)).await;
-    assert_eq!((ords(&all), all.more, all.total), ((0..10).collect(), false, None));
-    assert_eq!(all.nodes.iter().map(|n| n.key.clone()).collect::<Vec<_>>(), keys);
+    assert_eq!(
+        (ords(&all), all.more, all.total),
+        ((0..10).collect(), false, None)
+    );
+    assert_eq!(
+        all.nodes.iter().map(|n| n.key.clone()).collect::<Vec<_>>(),
+        keys
+    );
     let exact = page(scan(10)).await;
-    assert!(!exact.more, "a page that holds the last row has no more behind it");
+    assert!(
+        !exact.more,
+        "a page that holds the last row has no more behind it"
+    );
     assert!(page(scan(9)).await.more);
-    let skipped = page(Scan { offset: 4, ..scan(3) }).await;
+    let skipped = page(Scan {
+        offset: 4,
+        ..scan(3)
+    })
+    .await;
     assert_eq!((ords(&skipped), skipped.more), (vec![4, 5, 6], true));
-    let beyond = page(Scan { offset: 10, ..scan(3) }).await;
+    let beyond = page(Scan {
+        offset: 10,
+        ..scan(3)
+    })
+    .await;
     assert_eq!((ords(&beyond), beyond.more), (vec![], false));
-    let down = page(Scan { descending: true, offset: 1, ..scan(3) }).await;
+    let down = page(Scan {
+        descending: true,
+        offset: 1,
+        ..scan(3)
+    })
+    .await;
     assert_eq!((ords(&down), down.more), (vec![8, 7, 6], true));
-    let within = page(Scan { after: at(2), before: at(6), ..scan(9) }).await;
+    let within = page(Scan {
+        after: at(2),
+        before: at(6),
+        ..scan(9)
+    })
+    .await;
     assert_eq!((ords(&within), within.more), (vec![3, 4, 5], false));
-    let within = Scan { after: at(2), before: at(6), descending: true, offset: 1, ..scan(1) };
+    let within = Scan {
+        after: at(2),
+        before: at(6),
+        descending: true,
+        offset: 1,
+        ..scan(1)
+    };
     let within = page(within).await;
     assert_eq!((ords(&within), within.more), (vec![4], true));
-    assert_eq!(ords(&page(Scan { after: at(9), ..scan(1) }).await), Vec::<usize>::new());
-    assert_eq!(ords(&page(Scan { before: at(0), ..scan(1) }).await), Vec::<usize>::new());
+    assert_eq!(
+        ords(
+            &page(Scan {
+                after: at(9),
+                ..scan(1)
+            })
+            .await
+        ),
+        Vec::<usize>::new()
+    );
+    assert_eq!(
+        ords(
+            &page(Scan {
+                before: at(0),
+                ..scan(1)
+            })
+            .await
+        ),
+        Vec::<usize>::new()
+    );
 
     let mut commit = world.commit();
-    commit.update(keys[0].clone(), 1, format!("{:012}", 50), object(json!({ "state": state })));
-    commit.update(keys[1].clone(), 1, format!("{:012}", 1), title("no state at all"));
+    commit.update(
+        keys[0].clone(),
+        1,
+        format!("{:012}", 50),
+        object(json!({ "state": state })),
+    );
+    commit.update(
+        keys[1].clone(),
+        1,
+        format!("{:012}", 1),
+        title("no state at all"),
+    );
     commit.delete(keys[2].clone(), 1);
     world.must(&commit).await;
     assert_eq!(ords(&page(scan(MAX_PAGE)).await), [3, 4, 5, 6, 7, 8, 9, 50]);
@@ -104,7 +180,11 @@ pub async fn totals_and_counts(place: &dyn Place) {
     let (epic, state) = (world.word("epic"), world.word("state"));
     let mut commit = world.commit();
     for n in 0..5 {
-        let state = if n < 2 { format!("{state}-a") } else { format!("{state}-b") };
+        let state = if n < 2 {
+            format!("{state}-a")
+        } else {
+            format!("{state}-b")
+        };
         let props = object(json!({ "epic_id": epic, "state": state }));
         commit.create(world.key(Label::Story), format!("{n:012}"), props);
     }
@@ -114,12 +194,31 @@ pub async fn totals_and_counts(place: &dyn Place) {
     scan.after = Some(format!("{:012}", 3));
     let page = world.b.scan(&scan, soon()).await.unwrap();
     assert_eq!(page.nodes.len(), 1);
-    assert_eq!(page.total, Some(Total { count: 5, is_lower_bound: false }));
+    assert_eq!(
+        page.total,
+        Some(Total {
+            count: 5,
+            is_lower_bound: false
+        })
+    );
     scan.offset = 100;
-    assert_eq!(world.b.scan(&scan, soon()).await.unwrap().total.unwrap().count, 5);
+    assert_eq!(
+        world
+            .b
+            .scan(&scan, soon())
+            .await
+            .unwrap()
+            .total
+            .unwrap()
+            .count,
+        5
+    );
 
     let of = |index: Index, values: &[&str]| {
-        (index, values.iter().map(|v| json!(v)).collect::<Vec<Value>>())
+        (
+            index,
+            values.iter().map(|v| json!(v)).collect::<Vec<Value>>(),
+        )
     };
     let asked = [
         of(Index::StoriesByState, &[&format!("{state}-b")]),
@@ -132,19 +231,33 @@ pub async fn totals_and_counts(place: &dyn Place) {
         of(Index::StoriesByState, &[&format!("{state}-b")]),
     ];
     let counts = world.b.counts(&asked, soon()).await.unwrap();
-    assert_eq!(counts.iter().map(|t| t.count).collect::<Vec<_>>(), [3, 5, 2, 0, 3, 0, 0, 3]);
+    assert_eq!(
+        counts.iter().map(|t| t.count).collect::<Vec<_>>(),
+        [3, 5, 2, 0, 3, 0, 0, 3]
+    );
     assert!(counts.iter().all(|t| !t.is_lower_bound));
     assert_eq!(world.b.counts(&[], soon()).await.unwrap(), vec![]);
 
-    let all = world.b.counts(&[of(Index::Stories, &[])], soon()).await.unwrap()[0];
-    assert!(all.count >= 5 && !all.is_lower_bound, "an unfiltered total is exact: {all:?}");
+    let all = world
+        .b
+        .counts(&[of(Index::Stories, &[])], soon())
+        .await
+        .unwrap()[0];
+    assert!(
+        all.count >= 5 && !all.is_lower_bound,
+        "an unfiltered total is exact: {all:?}"
+    );
     let mut scan = Scan::new(Index::Stories, vec![], 3);
     scan.total = true;
     let page = world.b.scan(&scan, soon()).await.unwrap();
     assert_eq!(page.nodes.len(), 3);
     assert!(page.nodes.is_sorted_by(|x, y| x.ord <= y.ord));
     assert!(page.total.unwrap().count >= 5);
-    assert!(page.nodes.iter().all(|node| node.key.label() == Label::Story));
+    assert!(
+        page.nodes
+            .iter()
+            .all(|node| node.key.label() == Label::Story)
+    );
 }
 
 /// Limits and filters are checked before anything is asked.
@@ -161,8 +274,14 @@ pub async fn listings_that_break_a_rule_are_refused(place: &dyn Place) {
         Scan::new(Index::StoriesByState, vec![json!(1.5)], 1),
     ];
     for scan in refused {
-        assert_is!(world.a.scan(&scan, soon()).await, Err(ReadError::Invalid(_)));
+        assert_is!(
+            world.a.scan(&scan, soon()).await,
+            Err(ReadError::Invalid(_))
+        );
     }
-    let counts = world.a.counts(&[(Index::StoriesByState, vec![])], soon()).await;
+    let counts = world
+        .a
+        .counts(&[(Index::StoriesByState, vec![])], soon())
+        .await;
     assert_is!(counts, Err(ReadError::Invalid(_)));
 }

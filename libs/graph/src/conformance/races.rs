@@ -21,7 +21,11 @@ pub(super) async fn at_once(world: &World, commits: Vec<Commit>) -> Vec<Outcome>
     let barrier = Arc::new(Barrier::new(commits.len()));
     let mut tasks = JoinSet::new();
     for (n, commit) in commits.into_iter().enumerate() {
-        let store: Arc<dyn Store> = if n % 2 == 0 { world.a.clone() } else { world.b.clone() };
+        let store: Arc<dyn Store> = if n % 2 == 0 {
+            world.a.clone()
+        } else {
+            world.b.clone()
+        };
         let barrier = barrier.clone();
         tasks.spawn(async move {
             barrier.wait().await;
@@ -35,7 +39,9 @@ pub(super) async fn at_once(world: &World, commits: Vec<Commit>) -> Vec<Outcome>
 
 /// The place of the only success.
 pub(super) fn only_winner(outcomes: &[Outcome]) -> usize {
-    let winners: Vec<_> = (0..outcomes.len()).filter(|n| outcomes[*n].is_ok()).collect();
+    let winners: Vec<_> = (0..outcomes.len())
+        .filter(|n| outcomes[*n].is_ok())
+        .collect();
     assert_eq!(winners.len(), 1, "exactly one wins: {outcomes:?}");
     winners[0]
 }
@@ -50,7 +56,9 @@ pub async fn one_of_many_creates_wins(place: &dyn Place) {
         let commits = rows.iter().map(|row| {
             let mut commit = world.commit();
             commit.create(row.clone(), "o", title("by-product"));
-            commit.create(key.clone(), "o", title(row.id())).event(world.event("{}"));
+            commit
+                .create(key.clone(), "o", title(row.id()))
+                .event(world.event("{}"));
             commit
         });
         let outcomes = at_once(&world, commits.collect()).await;
@@ -61,7 +69,12 @@ pub async fn one_of_many_creates_wins(place: &dyn Place) {
         let node = world.node(&key).await.unwrap();
         assert_eq!((node.version, node.props), (1, title(rows[winner].id())));
         let there = world.b.get(&rows, soon()).await.unwrap();
-        assert!(there.iter().enumerate().all(|(n, row)| row.is_some() == (n == winner)));
+        assert!(
+            there
+                .iter()
+                .enumerate()
+                .all(|(n, row)| row.is_some() == (n == winner))
+        );
         assert_eq!(world.pending().await.len(), round);
     }
 }
@@ -89,7 +102,10 @@ pub async fn one_of_many_updates_wins(place: &dyn Place) {
             );
         }
         let node = world.node(&key).await.unwrap();
-        assert_eq!((node.version, node.props), (version + 1, title(&format!("{version}/{winner}"))));
+        assert_eq!(
+            (node.version, node.props),
+            (version + 1, title(&format!("{version}/{winner}")))
+        );
     }
 }
 
@@ -97,7 +113,10 @@ pub async fn one_of_many_updates_wins(place: &dyn Place) {
 /// what the other guards, one wins. By version, and by absence.
 pub async fn guards_hold_while_others_write(place: &dyn Place) {
     let world = World::open(place).await;
-    let (x, y) = (world.created(Label::Story).await, world.created(Label::Story).await);
+    let (x, y) = (
+        world.created(Label::Story).await,
+        world.created(Label::Story).await,
+    );
     let cross = |guard: &NodeKey, guarded: i64, written: &NodeKey, expected: i64| {
         let mut commit = world.commit();
         commit.guard(Guard::Version(guard.clone(), guarded));
@@ -109,25 +128,35 @@ pub async fn guards_hold_while_others_write(place: &dyn Place) {
         let outcomes = at_once(&world, vec![cross(&x, vx, &y, vy), cross(&y, vy, &x, vx)]).await;
         let winner = only_winner(&outcomes);
         assert_is!(&outcomes[1 - winner], Err(CommitError::Conflict { .. }));
-        assert_eq!(world.version(&x).await + world.version(&y).await, vx + vy + 1);
+        assert_eq!(
+            world.version(&x).await + world.version(&y).await,
+            vx + vy + 1
+        );
     }
     let create = |absent: &NodeKey, made: &NodeKey| {
         let mut commit = world.commit();
-        commit.guard(Guard::Absent(absent.clone())).create(made.clone(), "o", title("made"));
+        commit
+            .guard(Guard::Absent(absent.clone()))
+            .create(made.clone(), "o", title("made"));
         commit
     };
     for _ in 0..ROUNDS {
         let (p, q) = (world.key(Label::Task), world.key(Label::Task));
         let outcomes = at_once(&world, vec![create(&p, &q), create(&q, &p)]).await;
         let winner = only_winner(&outcomes);
-        assert_is!(&outcomes[1 - winner], Err(CommitError::AlreadyExists { .. }));
+        assert_is!(
+            &outcomes[1 - winner],
+            Err(CommitError::AlreadyExists { .. })
+        );
         assert_eq!(world.version(&p).await + world.version(&q).await, 1);
     }
     // A guard alone is no write: many may hold at once, and none moves the version.
     let before = world.version(&x).await;
     let commits = (0..CLIENTS).map(|_| {
         let mut commit = world.commit();
-        commit.guard(Guard::Version(x.clone(), before)).guard(Guard::Present(y.clone()));
+        commit
+            .guard(Guard::Version(x.clone(), before))
+            .guard(Guard::Present(y.clone()));
         commit.create(world.key(Label::Task), "o", title("child"));
         commit
     });

@@ -47,7 +47,10 @@ pub(super) struct World {
 }
 
 /// A fresh id.
-#[expect(clippy::disallowed_methods, reason = "a test's ids need no port, only to be fresh")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's ids need no port, only to be fresh"
+)]
 pub(super) fn fresh() -> Uuid {
     Uuid::now_v7()
 }
@@ -60,7 +63,13 @@ impl World {
         let a = place.open(&deployment).await;
         let b = place.open(&deployment).await;
         a.migrate(soon()).await.unwrap();
-        Self { a, b, deployment, run, next: AtomicU64::new(0) }
+        Self {
+            a,
+            b,
+            deployment,
+            run,
+            next: AtomicU64::new(0),
+        }
     }
 
     /// A word that no other case uses.
@@ -131,12 +140,18 @@ impl World {
 
     /// Applies a commit that must succeed.
     pub(super) async fn must(&self, commit: &Commit) -> Receipt {
-        self.a.commit(commit, soon()).await.expect("a commit that should succeed")
+        self.a
+            .commit(commit, soon())
+            .await
+            .expect("a commit that should succeed")
     }
 
     /// Applies a commit that must be rejected.
     pub(super) async fn must_not(&self, commit: &Commit) -> CommitError {
-        self.a.commit(commit, soon()).await.expect_err("a commit that should be rejected")
+        self.a
+            .commit(commit, soon())
+            .await
+            .expect_err("a commit that should be rejected")
     }
 
     /// One node, seen from the other replica.
@@ -153,13 +168,20 @@ impl World {
 
     /// Every event that is pending, oldest first.
     pub(super) async fn pending(&self) -> Vec<OutboxEvent> {
-        self.b.pending(Timestamp::from_millis(i64::MAX), 1_000, soon()).await.unwrap()
+        self.b
+            .pending(Timestamp::from_millis(i64::MAX), 1_000, soon())
+            .await
+            .unwrap()
     }
 
     /// A walk that must succeed, seen from the other replica.
     pub(super) async fn walk(&self, roots: &[&NodeKey], steps: &[Step], max: usize) -> Subgraph {
         let roots = roots.iter().map(|key| (*key).clone()).collect();
-        let walk = Walk { roots, steps: steps.to_vec(), max_nodes: max };
+        let walk = Walk {
+            roots,
+            steps: steps.to_vec(),
+            max_nodes: max,
+        };
         self.b.walk(&walk, soon()).await.unwrap()
     }
 }
@@ -184,7 +206,11 @@ pub(super) fn object(value: serde_json::Value) -> Props {
 
 /// One step of a walk.
 pub(super) fn step(edge: EdgeType, direction: Direction, hops: usize) -> Step {
-    Step { edge, direction, hops }
+    Step {
+        edge,
+        direction,
+        hops,
+    }
 }
 
 /// Asserts that a value matches a pattern (with an optional condition), and shows it if not.
