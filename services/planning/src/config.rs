@@ -8,22 +8,22 @@ use crate::domain::DEFAULT_THRESHOLD;
 /// Planning's own keys.
 pub const KEYS: &[Key] = &[
     Key::new(
-        "dor_threshold",
-        "FLEET_DOR_THRESHOLD",
+        "planning_dor_threshold",
+        "FLEET_PLANNING_DOR_THRESHOLD",
         Kind::Integer { min: 0, max: 100 },
         "What the Definition of Ready of a story must reach before planning.",
     )
     .or("80"),
     Key::new(
-        "commit_attempts",
-        "FLEET_COMMIT_ATTEMPTS",
+        "planning_commit_attempts",
+        "FLEET_PLANNING_COMMIT_ATTEMPTS",
         Kind::Integer { min: 1, max: 1_000 },
         "How often a change is decided anew when others were faster, before ABORTED.",
     )
     .or("32"),
     Key::new(
-        "consumer_concurrency",
-        "FLEET_CONSUMER_CONCURRENCY",
+        "planning_consumer_concurrency",
+        "FLEET_PLANNING_CONSUMER_CONCURRENCY",
         Kind::Integer { min: 1, max: 1_000 },
         "Events handled side by side by each consumer.",
     )
@@ -56,13 +56,13 @@ impl Config {
     pub fn from_settings(settings: &Settings) -> Self {
         let number = |name| u32::try_from(settings.integer(name)).expect("bounded by its kind");
         let consumer = ConsumerSettings {
-            concurrency: settings.count("consumer_concurrency"),
+            concurrency: settings.count("planning_consumer_concurrency"),
             ..ConsumerSettings::default()
         };
         Self {
-            dor_threshold: i32::try_from(settings.integer("dor_threshold"))
+            dor_threshold: i32::try_from(settings.integer("planning_dor_threshold"))
                 .expect("bounded by its kind"),
-            commit_attempts: number("commit_attempts"),
+            commit_attempts: number("planning_commit_attempts"),
             consumer,
         }
     }
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(read.dor_threshold, default.dor_threshold);
         assert_eq!(read.commit_attempts, default.commit_attempts);
         assert_eq!(read.consumer.concurrency, default.consumer.concurrency);
-        let wrong = [("FLEET_DOR_THRESHOLD".to_owned(), "101".to_owned())];
+        let wrong = [("FLEET_PLANNING_DOR_THRESHOLD".to_owned(), "101".to_owned())];
         assert!(Settings::load(KEYS, None, wrong, &[]).is_err());
     }
 }

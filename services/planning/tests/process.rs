@@ -32,11 +32,14 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn a_wrong_configuration_is_refused_with_every_problem() {
-    let refused = planning().env("FLEET_DOR_TRESHOLD", "90").output().unwrap();
+    let refused = planning()
+        .env("FLEET_PLANNING_DOR_TRESHOLD", "90")
+        .output()
+        .unwrap();
     assert_eq!(refused.status.code(), Some(64));
     let text = said(&refused);
     for part in [
-        "FLEET_DOR_TRESHOLD",
+        "FLEET_PLANNING_DOR_TRESHOLD",
         "NEO4J_URI",
         "NEO4J_PASSWORD",
         "NATS_URL",
@@ -47,9 +50,9 @@ fn a_wrong_configuration_is_refused_with_every_problem() {
     assert!(schema.status.success());
     let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
     assert_eq!(schema["properties"]["grpc_port"]["default"], 50_054);
-    assert!(schema["properties"]["dor_threshold"].is_object());
+    assert!(schema["properties"]["planning_dor_threshold"].is_object());
     let printed = planning()
-        .args(["--print-config", "--dor-threshold", "90"])
+        .args(["--print-config", "--planning-dor-threshold", "90"])
         .envs([
             ("NEO4J_URI", "bolt://x:1"),
             ("NEO4J_PASSWORD", "hunter2"),
@@ -59,7 +62,7 @@ fn a_wrong_configuration_is_refused_with_every_problem() {
         .unwrap();
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(
-        printed.contains("dor_threshold = 90") && !printed.contains("hunter2"),
+        printed.contains("planning_dor_threshold = 90") && !printed.contains("hunter2"),
         "{printed}"
     );
 }
@@ -115,6 +118,7 @@ async fn it_waits_for_its_streams_serves_and_stops_when_told() {
             ("NEO4J_PASSWORD", password.as_str()),
             ("NATS_URL", nats.as_str()),
             ("FLEET_DEPLOYMENT", deployment.as_str()),
+            ("FLEET_NATS_MAX_STREAM_MIB", "16"),
             ("FLEET_GRPC_PORT", grpc.as_str()),
             ("FLEET_ADMIN_PORT", admin.as_str()),
         ])
@@ -141,6 +145,7 @@ async fn it_waits_for_its_streams_serves_and_stops_when_told() {
 
     let settings = fleet_events_nats::Settings {
         deployment: deployment.clone(),
+        max_stream_bytes: Some(16 << 20),
         ..fleet_events_nats::Settings::new(nats.as_str())
     };
     let bus = NatsBus::connect(settings).await.unwrap();
