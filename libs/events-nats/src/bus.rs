@@ -34,7 +34,9 @@ impl NatsBus {
     /// A bus that connects in the background and goes on trying, now and whenever the
     /// connection is lost. Fails only if the settings can never work.
     pub async fn connect(settings: Settings) -> Result<Self, ConnectError> {
-        Ok(Self { link: Link::open(settings).await? })
+        Ok(Self {
+            link: Link::open(settings).await?,
+        })
     }
 
     /// Waits until everything that was sent is on its way (answers to messages have no
@@ -59,7 +61,10 @@ impl NatsBus {
             };
             let bytes = share(info.state.bytes, info.config.max_bytes);
             let messages = share(info.state.messages, info.config.max_messages);
-            fill.push((stream.name, u8::try_from(bytes.max(messages)).unwrap_or(u8::MAX)));
+            fill.push((
+                stream.name,
+                u8::try_from(bytes.max(messages)).unwrap_or(u8::MAX),
+            ));
         }
         Ok(fill)
     }
@@ -142,14 +147,19 @@ impl Bus for NatsBus {
         subjects: &[&str],
         deadline: Deadline,
     ) -> Result<Box<dyn Tail>, Unavailable> {
-        Ok(Box::new(Follow::open(self.link.clone(), stream, subjects, deadline).await?))
+        Ok(Box::new(
+            Follow::open(self.link.clone(), stream, subjects, deadline).await?,
+        ))
     }
 
     async fn park(&self, parked: &Parked, deadline: Deadline) -> Result<(), Unavailable> {
         let message = parked_message(parked, self.link.max_message(&FLEET_PARKED));
         let subject = self.link.names.parked(&parked.stream, &parked.consumer);
         let plain = self.link.names.plain(&subject);
-        self.link.put(plain, message, deadline).await.map_err(unavailable)?;
+        self.link
+            .put(plain, message, deadline)
+            .await
+            .map_err(unavailable)?;
         Ok(())
     }
 
@@ -172,7 +182,10 @@ impl Bus for NatsBus {
     }
 
     async fn replay_parked(&self, sequence: u64, deadline: Deadline) -> Result<bool, Unavailable> {
-        let Some(message) = self.stored(PARKED_STREAM, sequence, false, deadline).await? else {
+        let Some(message) = self
+            .stored(PARKED_STREAM, sequence, false, deadline)
+            .await?
+        else {
             return Ok(false);
         };
         let parked = self.read_parked(&message, deadline).await?;
@@ -186,9 +199,16 @@ impl Bus for NatsBus {
     }
 
     async fn drop_parked(&self, sequence: u64, deadline: Deadline) -> Result<bool, Unavailable> {
-        let subject = format!("STREAM.MSG.DELETE.{}", self.link.names.stream(PARKED_STREAM));
+        let subject = format!(
+            "STREAM.MSG.DELETE.{}",
+            self.link.names.stream(PARKED_STREAM)
+        );
         let request = json!({ "seq": sequence, "no_erase": true });
-        match self.link.api::<DeleteStatus>(subject, &request, deadline).await {
+        match self
+            .link
+            .api::<DeleteStatus>(subject, &request, deadline)
+            .await
+        {
             Ok(status) => Ok(status.success),
             Err(ApiError::Refused(error))
                 if matches!(
@@ -216,7 +236,10 @@ impl Bus for NatsBus {
         if !self.link.is_up() {
             return Err(self.link.down());
         }
-        let account: serde_json::Value = self.link.api("INFO".to_owned(), &json!({}), deadline).await?;
+        let account: serde_json::Value = self
+            .link
+            .api("INFO".to_owned(), &json!({}), deadline)
+            .await?;
         tracing::trace!(%account, "bus answers");
         Ok(())
     }

@@ -2,7 +2,10 @@
 //! their deadline.
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,10 @@ use async_nats::{
 };
 use fleet_graph::{Deadline, Unavailable};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::watch, time::timeout_at};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout_at,
+};
 
 use crate::{ConnectError, Settings, names::Names};
 
@@ -49,7 +55,11 @@ impl From<ApiError> for Unavailable {
 
 /// Not now.
 pub(crate) fn away(reason: impl Into<String>) -> Unavailable {
-    Unavailable { store: STORE, reason: reason.into(), retryable: true }
+    Unavailable {
+        store: STORE,
+        reason: reason.into(),
+        retryable: true,
+    }
 }
 
 /// One connection with everything that is asked of it.
@@ -61,6 +71,31 @@ pub(crate) struct Link {
     pub(crate) settings: Arc<Settings>,
     changed: watch::Receiver<u64>,
     trouble: Arc<Mutex<String>>,
+    pub(crate) pace: Arc<Pace>,
+}
+
+/// How fast the server acknowledges, so that a slow one (it syncs, its machine is busy) is not
+/// asked again for what it is about to do.
+pub(crate) struct Pace {
+    /// Room for publishes that wait for their acknowledgement, over all callers.
+    pub(crate) window: Semaphore,
+    /// Smoothed time to an acknowledgement, in microseconds.
+    usual: AtomicU64,
+}
+
+impl Pace {
+    /// Takes note of how long an acknowledgement took, or was waited for in vain.
+    pub(crate) fn note(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let usual = self.usual.load(Ordering::Relaxed);
+        self.usual
+            .store(usual - usual / 8 + took / 8, Ordering::Relaxed);
+    }
+
+    /// How long an acknowledgement may reasonably take.
+    pub(crate) fn reasonable(&self) -> Duration {
+        Duration::from_micros(self.usual.load(Ordering::Relaxed).saturating_mul(4))
+    }
 }
 
 impl Link {
@@ -82,11 +117,25 @@ impl Link {
             change.send_modify(|count| *count += 1);
             async {}
         });
-        let client =
-            options.connect(settings.addresses()?).await.map_err(ConnectError::Client)?;
+        let client = options
+            .connect(settings.addresses()?)
+            .await
+            .map_err(ConnectError::Client)?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(settings.connect_within);
-        Ok(Self { client, context, names, settings: Arc::new(settings), changed, trouble })
+        let pace = Arc::new(Pace {
+            window: Semaphore::new(settings.window.max(1)),
+            usual: AtomicU64::new(0),
+        });
+        Ok(Self {
+            pace,
+            client,
+            context,
+            names,
+            settings: Arc::new(settings),
+            changed,
+            trouble,
+        })
     }
 
     /// How often a connection was made.

@@ -24,7 +24,10 @@ impl Names {
             return None;
         }
         if deployment == "default" {
-            return Some(Self { stream_prefix: String::new(), subject_prefix: String::new() });
+            return Some(Self {
+                stream_prefix: String::new(),
+                subject_prefix: String::new(),
+            });
         }
         Some(Self {
             stream_prefix: format!("{}_", deployment.to_ascii_uppercase()),
@@ -49,7 +52,9 @@ impl Names {
 
     /// The plain subject of one on the server.
     pub(crate) fn plain<'s>(&self, subject: &'s str) -> &'s str {
-        subject.strip_prefix(&self.subject_prefix).unwrap_or(subject)
+        subject
+            .strip_prefix(&self.subject_prefix)
+            .unwrap_or(subject)
     }
 
     /// Where a consumer's parked messages go, on the server.
@@ -69,13 +74,20 @@ fn token(text: &str) -> String {
             let _ = std::fmt::Write::write_fmt(&mut token, format_args!("={byte:02X}"));
         }
     }
-    if token.is_empty() { "=".to_owned() } else { token }
+    if token.is_empty() {
+        "=".to_owned()
+    } else {
+        token
+    }
 }
 
 /// Whether events may be published on it: plain tokens, no wildcards.
 pub(crate) fn is_subject(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    !text.is_empty() && text.split('.').all(|token| !token.is_empty() && token.bytes().all(plain))
+    !text.is_empty()
+        && text
+            .split('.')
+            .all(|token| !token.is_empty() && token.bytes().all(plain))
 }
 
 #[cfg(test)]
@@ -90,8 +102,14 @@ mod tests {
         let other = Names::new("t-1").unwrap();
         assert_eq!(other.stream("AGENT_WORK"), "T-1_AGENT_WORK");
         assert_eq!(other.subjects(&["planning.>"]), ["t-1.planning.>"]);
-        assert_eq!(other.plain("t-1.planning.story.created"), "planning.story.created");
-        assert_eq!(other.parked("A.B", "c*>d e"), "t-1.parked.A=2EB.c=2A=3Ed=20e");
+        assert_eq!(
+            other.plain("t-1.planning.story.created"),
+            "planning.story.created"
+        );
+        assert_eq!(
+            other.parked("A.B", "c*>d e"),
+            "t-1.parked.A=2EB.c=2A=3Ed=20e"
+        );
         for bad in ["", "Default", "a.b", "a*", "é", &"x".repeat(33)] {
             assert!(Names::new(bad).is_none(), "{bad}");
         }
@@ -100,7 +118,17 @@ mod tests {
     #[test]
     fn only_plain_subjects_are_published_on() {
         assert!(is_subject("planning.story.tasks_not_ready"));
-        for bad in ["", "a..b", ".a", "a.", "a.*", "a.>", "a b", "a.\r\nPUB x", "é"] {
+        for bad in [
+            "",
+            "a..b",
+            ".a",
+            "a.",
+            "a.*",
+            "a.>",
+            "a b",
+            "a.\r\nPUB x",
+            "é",
+        ] {
             assert!(!is_subject(bad), "{bad}");
         }
     }

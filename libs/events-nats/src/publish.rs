@@ -19,6 +19,11 @@ use crate::{
     wire::{Outgoing, ROOM_FOR_PARKING, header_map},
 };
 
+/// The first attempt never waits longer for its acknowledgement.
+const LONGEST_FIRST_WAIT: Duration = Duration::from_secs(2);
+/// Nor any other than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// What one attempt came to.
 enum Attempt {
     Acknowledged(Published),
@@ -34,8 +39,10 @@ impl Link {
         events: &[OutboxEvent],
         deadline: Deadline,
     ) -> Vec<Result<Published, PublishError>> {
-        let publishes: Vec<_> =
-            events.iter().map(|event| self.publish_event(event, deadline)).collect();
+        let publishes: Vec<_> = events
+            .iter()
+            .map(|event| self.publish_event(event, deadline))
+            .collect();
         futures::stream::iter(publishes)
             .buffered(self.settings.window.max(1))
             .collect()
@@ -47,7 +54,10 @@ impl Link {
         event: &OutboxEvent,
         deadline: Deadline,
     ) -> Result<Published, PublishError> {
-        let refused = |reason: String| PublishError::Refused { subject: event.subject.clone(), reason };
+        let refused = |reason: String| PublishError::Refused {
+            subject: event.subject.clone(),
+            reason,
+        };
         let stream = match fleet_topology::stream_of(&event.subject) {
             Some(stream) if is_subject(&event.subject) => stream,
             _ => return Err(refused("no stream takes this subject".to_owned())),
@@ -58,9 +68,14 @@ impl Link {
         let bytes = header_bytes + event.payload.len();
         let limit = self.max_message(stream) - ROOM_FOR_PARKING;
         if bytes > limit {
-            return Err(refused(format!("{bytes} bytes with headers; at most {limit}")));
+            return Err(refused(format!(
+                "{bytes} bytes with headers; at most {limit}"
+            )));
         }
-        let message = Outgoing { headers, body: event.payload.clone().into_bytes() };
+        let message = Outgoing {
+            headers,
+            body: event.payload.clone().into_bytes(),
+        };
         self.put(&event.subject, message, deadline).await
     }
 
@@ -84,25 +99,36 @@ impl Link {
     ) -> Result<Published, PublishError> {
         let on_server = self.names.subject(subject);
         let body = bytes::Bytes::from(message.body);
-        let waits = Backoff { first: self.settings.ack_within, max: Duration::from_secs(5) };
         let mut attempt = 0;
         loop {
             attempt += 1;
             self.up(deadline).await?;
-            let wait = waits.plain(attempt).min(deadline.left());
-            let until = Instant::now() + wait;
+            let room = timeout_at(deadline.instant(), self.pace.window.acquire());
+            let Ok(Ok(room)) = room.await else {
+                return Err(away("too many publishes wait for their acknowledgement").into());
+            };
+            let wait = self.ack_wait(attempt).min(deadline.left());
+            let asked_at = Instant::now();
+            let until = asked_at + wait;
             let asked = self.ask(&on_server, message.headers.clone(), body.clone(), wait);
             let outcome = match timeout_at(until, asked).await {
                 Ok(outcome) => outcome,
                 Err(_) => Attempt::Again(format!("no acknowledgement within {wait:?}")),
             };
+            drop(room);
+            self.pace.note(asked_at.elapsed());
             let problem = match outcome {
                 Attempt::Acknowledged(published) => return Ok(published),
                 Attempt::Full => {
-                    return Err(PublishError::StreamFull { subject: subject.to_owned() });
+                    return Err(PublishError::StreamFull {
+                        subject: subject.to_owned(),
+                    });
                 }
                 Attempt::Refused(reason) => {
-                    return Err(PublishError::Refused { subject: subject.to_owned(), reason });
+                    return Err(PublishError::Refused {
+                        subject: subject.to_owned(),
+                        reason,
+                    });
                 }
                 Attempt::Again(problem) => problem,
             };
@@ -114,6 +140,20 @@ impl Link {
         }
     }
 
+    /// How long an attempt waits: long enough for a server that is merely slow, else its
+    /// repetitions would slow it further.
+    fn ack_wait(&self, attempt: u64) -> Duration {
+        let first = self.settings.ack_within;
+        let waits = Backoff {
+            first: self
+                .pace
+                .reasonable()
+                .clamp(first, first.max(LONGEST_FIRST_WAIT)),
+            max: first.max(LONGEST_WAIT),
+        };
+        waits.plain(attempt)
+    }
+
     async fn ask(
         &self,
         subject: &str,
@@ -121,7 +161,10 @@ impl Link {
         body: bytes::Bytes,
         wait: Duration,
     ) -> Attempt {
-        let request = Request::new().headers(headers).payload(body).timeout(Some(wait));
+        let request = Request::new()
+            .headers(headers)
+            .payload(body)
+            .timeout(Some(wait));
         let answer = match self.client.send_request(subject.to_owned(), request).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -171,6 +214,9 @@ pub(crate) fn unavailable(error: PublishError) -> Unavailable {
     match error {
         PublishError::Unavailable(away) => away,
         PublishError::StreamFull { .. } => away(error.to_string()),
-        PublishError::Refused { .. } => Unavailable { retryable: false, ..away(error.to_string()) },
+        PublishError::Refused { .. } => Unavailable {
+            retryable: false,
+            ..away(error.to_string())
+        },
     }
 }

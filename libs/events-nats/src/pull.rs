@@ -50,8 +50,10 @@ impl Pull {
             Ok(Err(error)) => return Err(away(error.to_string())),
             Err(_) => return Err(away("subscribing took too long")),
         };
-        let next =
-            format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", link.names.stream(stream));
+        let next = format!(
+            "$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}",
+            link.names.stream(stream)
+        );
         let epoch = link.epoch();
         Ok(Self {
             link,
@@ -73,7 +75,10 @@ impl Pull {
             "idle_heartbeat": u64::try_from(heartbeat.as_nanos()).unwrap_or(u64::MAX),
         });
         let (next, inbox) = (self.next.clone(), self.inbox.clone());
-        let sent = self.link.client.publish_with_reply(next, inbox, request.to_string().into());
+        let sent = self
+            .link
+            .client
+            .publish_with_reply(next, inbox, request.to_string().into());
         match tokio::time::timeout(self.link.settings.connect_within, sent).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(away(error.to_string())),
@@ -114,7 +119,10 @@ impl Pull {
             }
         }
         self.outstanding = self.outstanding.saturating_sub(1);
-        let message = jetstream::Message { message, context: self.link.context.clone() };
+        let message = jetstream::Message {
+            message,
+            context: self.link.context.clone(),
+        };
         match NatsDelivery::read(self.link.clone(), self.stream, &message) {
             Ok(delivery) => Ok(Some(Box::new(delivery))),
             Err(problem) => {
@@ -177,7 +185,11 @@ impl Subscription for Pull {
                 self.ask(max - self.outstanding).await?;
             }
             let quiet_until = self.heard + silence;
-            let next = if self.outstanding > 0 { until.min(quiet_until) } else { until };
+            let next = if self.outstanding > 0 {
+                until.min(quiet_until)
+            } else {
+                until
+            };
             tokio::select! {
                 biased;
                 message = self.messages.next() => match message {
@@ -187,11 +199,15 @@ impl Subscription for Pull {
                 () = self.link.change(next.saturating_duration_since(Instant::now())) => {}
             }
             let now = Instant::now();
-            if got.is_empty() && self.outstanding > 0 && now >= quiet_until.max(self.heard + silence) {
+            if got.is_empty() && self.outstanding > 0 && now >= self.heard + silence {
                 return Err(away("no heartbeat of the consumer"));
             }
             if got.is_empty() && now >= until {
-                return if self.link.is_up() { Ok(got) } else { Err(self.link.down()) };
+                return if self.link.is_up() {
+                    Ok(got)
+                } else {
+                    Err(self.link.down())
+                };
             }
         }
     }
@@ -209,7 +225,10 @@ impl Subscription for Pull {
             }
             self.link.client.flush().await.ok()
         };
-        if tokio::time::timeout(Duration::from_secs(1), closing).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(1), closing)
+            .await
+            .is_err()
+        {
             tracing::debug!("a subscription was not closed in time; its messages come later");
         }
     }
@@ -225,7 +244,11 @@ struct NatsDelivery {
 
 impl NatsDelivery {
     fn read(link: Link, stream: &str, message: &jetstream::Message) -> Result<Self, String> {
-        let reply = message.reply.as_ref().ok_or("no reply subject")?.to_string();
+        let reply = message
+            .reply
+            .as_ref()
+            .ok_or("no reply subject")?
+            .to_string();
         let info = message.info().map_err(|e| e.to_string())?;
         let raw = RawMessage {
             stream: stream.to_owned(),
@@ -235,7 +258,12 @@ impl NatsDelivery {
             body: message.payload.to_vec(),
         };
         let deliveries = u64::try_from(info.delivered).unwrap_or(1).max(1);
-        Ok(Self { link, message: raw, reply, deliveries })
+        Ok(Self {
+            link,
+            message: raw,
+            reply,
+            deliveries,
+        })
     }
 }
 
@@ -258,7 +286,12 @@ impl Delivery for NatsDelivery {
             return self.link.send(&self.reply, b"-NAK").await;
         }
         let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        self.link.send(&self.reply, format!("-NAK {{\"delay\": {nanos}}}").as_bytes()).await
+        self.link
+            .send(
+                &self.reply,
+                format!("-NAK {{\"delay\": {nanos}}}").as_bytes(),
+            )
+            .await
     }
 
     async fn in_progress(&self) -> Result<(), Unavailable> {

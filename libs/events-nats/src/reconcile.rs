@@ -29,8 +29,16 @@ impl<C> Step<C> {
         let name = name.to_owned();
         match self {
             Self::Create(_) => Drift::Missing { kind, name },
-            Self::Update(_, changes) => Drift::Different { kind, name, changes: changes.clone() },
-            Self::Refuse(changes) => Drift::Immutable { kind, name, changes: changes.clone() },
+            Self::Update(_, changes) => Drift::Different {
+                kind,
+                name,
+                changes: changes.clone(),
+            },
+            Self::Refuse(changes) => Drift::Immutable {
+                kind,
+                name,
+                changes: changes.clone(),
+            },
         }
     }
 }
@@ -64,7 +72,12 @@ impl Link {
         deadline: Deadline,
     ) -> Result<consumer::Info, ApiError> {
         let stream = self.names.stream(consumer.stream);
-        self.api(format!("CONSUMER.INFO.{stream}.{}", consumer.name), &json!({}), deadline).await
+        self.api(
+            format!("CONSUMER.INFO.{stream}.{}", consumer.name),
+            &json!({}),
+            deadline,
+        )
+        .await
     }
 
     /// The steps for every stream, then for every consumer.
@@ -105,11 +118,13 @@ impl Link {
             match self.consumer_step(consumer, deadline).await? {
                 None => {}
                 Some(Step::Create(config)) => {
-                    self.write_consumer(consumer, &config, "create", deadline).await?;
+                    self.write_consumer(consumer, &config, "create", deadline)
+                        .await?;
                 }
                 Some(Step::Update(config, changes)) => {
                     tracing::info!(consumer = consumer.name, ?changes, "consumer is changed");
-                    self.write_consumer(consumer, &config, "update", deadline).await?;
+                    self.write_consumer(consumer, &config, "update", deadline)
+                        .await?;
                 }
                 Some(refused @ Step::Refuse(_)) => {
                     left.push(refused.drift(CONSUMER, consumer.name));
@@ -127,10 +142,15 @@ impl Link {
     ) -> Result<(), Unavailable> {
         match self.consumer_info(consumer, deadline).await {
             Ok(_) => Ok(()),
-            Err(ApiError::Refused(error)) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
+            Err(ApiError::Refused(error))
+                if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND =>
+            {
                 tracing::info!(consumer = consumer.name, "consumer is created");
                 let config = wanted_consumer(self, consumer, consumer::Config::default());
-                match self.write_consumer(consumer, &config, "create", deadline).await {
+                match self
+                    .write_consumer(consumer, &config, "create", deadline)
+                    .await
+                {
                     // Another replica was faster.
                     Err(ApiError::Refused(error))
                         if error.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS
@@ -155,7 +175,9 @@ impl Link {
         let stream = self.names.stream(consumer.stream);
         let subject = format!("CONSUMER.CREATE.{stream}.{}", consumer.name);
         let request = json!({ "stream_name": stream, "config": config, "action": action });
-        self.api::<consumer::Info>(subject, &request, deadline).await.map(|_| ())
+        self.api::<consumer::Info>(subject, &request, deadline)
+            .await
+            .map(|_| ())
     }
 
     async fn stream_step(
@@ -173,12 +195,22 @@ impl Link {
                     retention: RetentionPolicy::Limits,
                     ..Default::default()
                 };
-                return Ok(Some(Step::Create(wanted_stream(self, stream, blank, &mut changes))));
+                return Ok(Some(Step::Create(wanted_stream(
+                    self,
+                    stream,
+                    blank,
+                    &mut changes,
+                ))));
             }
             Err(other) => return Err(other.into()),
         };
         let mut immutable = Vec::new();
-        set(&mut immutable, "storage", &mut there.storage.clone(), storage(stream));
+        set(
+            &mut immutable,
+            "storage",
+            &mut there.storage.clone(),
+            storage(stream),
+        );
         set(
             &mut immutable,
             "retention",
@@ -213,9 +245,24 @@ impl Link {
             Err(other) => return Err(other.into()),
         };
         let mut immutable = Vec::new();
-        set(&mut immutable, "ack_policy", &mut there.ack_policy.clone(), AckPolicy::Explicit);
-        set(&mut immutable, "deliver_policy", &mut there.deliver_policy.clone(), DeliverPolicy::All);
-        set(&mut immutable, "deliver_subject", &mut there.deliver_subject.clone(), None);
+        set(
+            &mut immutable,
+            "ack_policy",
+            &mut there.ack_policy.clone(),
+            AckPolicy::Explicit,
+        );
+        set(
+            &mut immutable,
+            "deliver_policy",
+            &mut there.deliver_policy.clone(),
+            DeliverPolicy::All,
+        );
+        set(
+            &mut immutable,
+            "deliver_subject",
+            &mut there.deliver_subject.clone(),
+            None,
+        );
         if !immutable.is_empty() {
             return Ok(Some(Step::Refuse(immutable)));
         }
@@ -244,7 +291,10 @@ fn wanted_stream(
     mut config: stream::Config,
     changes: &mut Vec<String>,
 ) -> stream::Config {
-    let bytes = link.settings.max_stream_bytes.map_or(stream.max_bytes, |cap| cap.min(stream.max_bytes));
+    let bytes = link
+        .settings
+        .max_stream_bytes
+        .map_or(stream.max_bytes, |cap| cap.min(stream.max_bytes));
     let age = Duration::from_secs(stream.max_age_secs);
     let window = Duration::from_secs(stream.duplicate_window_secs);
     let message = i32::try_from(stream.max_message_bytes).unwrap_or(i32::MAX);
@@ -252,14 +302,39 @@ fn wanted_stream(
         Discard::New => DiscardPolicy::New,
         Discard::Old => DiscardPolicy::Old,
     };
-    set(changes, "subjects", &mut config.subjects, link.names.subjects(stream.subjects));
+    set(
+        changes,
+        "subjects",
+        &mut config.subjects,
+        link.names.subjects(stream.subjects),
+    );
     set(changes, "max_age", &mut config.max_age, age);
     set(changes, "max_bytes", &mut config.max_bytes, signed(bytes));
-    set(changes, "max_messages", &mut config.max_messages, signed(stream.max_messages));
-    set(changes, "max_message_size", &mut config.max_message_size, message);
-    set(changes, "duplicate_window", &mut config.duplicate_window, window);
+    set(
+        changes,
+        "max_messages",
+        &mut config.max_messages,
+        signed(stream.max_messages),
+    );
+    set(
+        changes,
+        "max_message_size",
+        &mut config.max_message_size,
+        message,
+    );
+    set(
+        changes,
+        "duplicate_window",
+        &mut config.duplicate_window,
+        window,
+    );
     set(changes, "discard", &mut config.discard, discard);
-    set(changes, "replicas", &mut config.num_replicas, link.settings.replicas.max(1));
+    set(
+        changes,
+        "replicas",
+        &mut config.num_replicas,
+        link.settings.replicas.max(1),
+    );
     config
 }
 
@@ -289,10 +364,25 @@ impl ConsumerSettings {
         if !config.filter_subject.is_empty() {
             config.filter_subjects = vec![std::mem::take(&mut config.filter_subject)];
         }
-        set(changes, "durable_name", &mut config.durable_name, Some(self.name));
-        set(changes, "filter_subjects", &mut config.filter_subjects, self.filter_subjects);
+        set(
+            changes,
+            "durable_name",
+            &mut config.durable_name,
+            Some(self.name),
+        );
+        set(
+            changes,
+            "filter_subjects",
+            &mut config.filter_subjects,
+            self.filter_subjects,
+        );
         set(changes, "ack_wait", &mut config.ack_wait, self.ack_wait);
-        set(changes, "max_ack_pending", &mut config.max_ack_pending, self.max_ack_pending);
+        set(
+            changes,
+            "max_ack_pending",
+            &mut config.max_ack_pending,
+            self.max_ack_pending,
+        );
         // Past its own limit the server drops a message in silence; parking is ours.
         set(changes, "max_deliver", &mut config.max_deliver, -1);
         // It would replace ack_wait.

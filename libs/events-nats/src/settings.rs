@@ -30,10 +30,11 @@ pub struct Settings {
     pub connect_within: Duration,
     /// How often the server is asked for a sign of life; two missing ones end a connection.
     pub ping_every: Duration,
-    /// How long the first attempt of a publish waits for its acknowledgement; each further
-    /// attempt (same message id) waits twice as long, inside the caller's deadline.
+    /// How long the first attempt of a publish waits for its acknowledgement at least (longer
+    /// while the server is slow); each further attempt (same message id) waits twice as long,
+    /// inside the caller's deadline.
     pub ack_within: Duration,
-    /// At most so many publishes wait for acknowledgements at once.
+    /// At most so many publishes wait for acknowledgements at once, over all callers.
     pub window: usize,
     /// How often the server shows that an idle subscription is alive.
     pub heartbeat: Duration,
@@ -115,7 +116,10 @@ impl Settings {
             ack_within: Duration::from_millis(250),
             window: 256,
             heartbeat: Duration::from_secs(5),
-            backoff: Backoff { first: Duration::from_millis(20), max: Duration::from_secs(1) },
+            backoff: Backoff {
+                first: Duration::from_millis(20),
+                max: Duration::from_secs(1),
+            },
             seed: 0,
         }
     }
@@ -148,10 +152,14 @@ impl Settings {
                 options.user_and_password(user.clone(), password.expose_secret().to_owned())
             }
             Auth::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
-            Auth::CredentialsFile(path) => options
-                .credentials_file(path)
-                .await
-                .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?,
+            Auth::CredentialsFile(path) => {
+                options.credentials_file(path).await.map_err(|source| {
+                    ConnectError::Credentials {
+                        path: path.clone(),
+                        source,
+                    }
+                })?
+            }
         };
         if self.tls.required {
             options = options.require_tls(true);

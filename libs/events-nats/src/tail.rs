@@ -36,9 +36,19 @@ impl Follow {
     ) -> Result<Self, Unavailable> {
         // From a place, not from "new": when the consumer has to be made again, what was said
         // meanwhile must not be skipped.
-        let after = link.stream_info(stream.name, deadline).await?.state.last_sequence;
+        let after = link
+            .stream_info(stream.name, deadline)
+            .await?
+            .state
+            .last_sequence;
         let subjects = link.names.subjects(subjects);
-        let mut follow = Self { link, stream: stream.name, subjects, after, messages: None };
+        let mut follow = Self {
+            link,
+            stream: stream.name,
+            subjects,
+            after,
+            messages: None,
+        };
         follow.messages = Some(follow.consume(deadline).await?);
         Ok(follow)
     }
@@ -47,7 +57,9 @@ impl Follow {
         self.link.up(deadline).await?;
         let config = pull::OrderedConfig {
             filter_subjects: self.subjects.clone(),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.after + 1 },
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: self.after + 1,
+            },
             ..Default::default()
         };
         let stream = self.link.names.stream(self.stream);
@@ -58,7 +70,10 @@ impl Follow {
                 .create_consumer_on_stream(config, &stream)
                 .await
                 .map_err(|error| away(error.to_string()))?;
-            consumer.messages().await.map_err(|error| away(error.to_string()))
+            consumer
+                .messages()
+                .await
+                .map_err(|error| away(error.to_string()))
         };
         timeout_at(deadline.instant(), opened)
             .await
@@ -80,7 +95,10 @@ impl Follow {
             Some(Err(error)) => return Err(away(error.to_string())),
             None => return Err(away("the consumer of the tail has ended")),
         };
-        let sequence = message.info().map_err(|error| away(error.to_string()))?.stream_sequence;
+        let sequence = message
+            .info()
+            .map_err(|error| away(error.to_string()))?
+            .stream_sequence;
         Ok(RawMessage {
             stream: self.stream.to_owned(),
             sequence,

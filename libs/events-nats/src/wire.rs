@@ -47,7 +47,9 @@ pub(crate) fn header_list(map: Option<&HeaderMap>) -> Vec<(String, String)> {
         .into_iter()
         .flat_map(HeaderMap::iter)
         .flat_map(|(name, values)| {
-            values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
+            values
+                .iter()
+                .map(move |value| (name.to_string(), value.as_str().to_owned()))
         })
         .collect();
     list.sort_by(|a, b| a.0.cmp(&b.0));
@@ -79,7 +81,10 @@ pub(crate) fn parked_message(parked: &Parked, limit: usize) -> Outgoing {
         // Stored once, however often it is parked.
         (
             "Nats-Msg-Id",
-            format!("parked-{}-{}-{}", parked.stream, parked.message.sequence, parked.consumer),
+            format!(
+                "parked-{}-{}-{}",
+                parked.stream, parked.message.sequence, parked.consumer
+            ),
         ),
         (PARKED_STREAM, encode_header(&parked.stream)),
         (PARKED_SEQUENCE, parked.message.sequence.to_string()),
@@ -91,11 +96,17 @@ pub(crate) fn parked_message(parked: &Parked, limit: usize) -> Outgoing {
     ];
     let all = || {
         let own = own.iter().map(|(name, value)| (*name, value.as_str()));
-        own.chain(kept.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        own.chain(
+            kept.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        )
     };
     let (headers, bytes) = header_map(all());
     if bytes + parked.message.body.len() <= limit {
-        return Outgoing { headers, body: parked.message.body.clone() };
+        return Outgoing {
+            headers,
+            body: parked.message.body.clone(),
+        };
     }
     let (mut headers, bytes) = header_map(all());
     if bytes > limit / 2 {
@@ -103,7 +114,10 @@ pub(crate) fn parked_message(parked: &Parked, limit: usize) -> Outgoing {
         headers = header_map(own.iter().map(|(name, value)| (*name, value.as_str()))).0;
     }
     headers.insert(PARKED_BODY_ELSEWHERE, "true");
-    Outgoing { headers, body: Vec::new() }
+    Outgoing {
+        headers,
+        body: Vec::new(),
+    }
 }
 
 /// A parked message as it was stored, and whether its body has to be fetched from its stream.
@@ -170,7 +184,10 @@ pub(crate) fn replayed_message(parked: &Parked) -> Outgoing {
         ),
     ));
     let (headers, _) = header_map(headers.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-    Outgoing { headers, body: parked.message.body.clone() }
+    Outgoing {
+        headers,
+        body: parked.message.body.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -208,7 +225,13 @@ mod tests {
         assert_eq!(id.as_str(), "parked-AGENT_WORK-9-workflow-agent-work");
         let (read, elsewhere) = read_parked(5, &stored.headers, &stored.body);
         assert!(!elsewhere);
-        assert_eq!(read, Parked { sequence: 5, ..parked });
+        assert_eq!(
+            read,
+            Parked {
+                sequence: 5,
+                ..parked
+            }
+        );
     }
 
     #[test]
@@ -219,9 +242,15 @@ mod tests {
         assert!(stored.body.is_empty());
         let (read, elsewhere) = read_parked(5, &stored.headers, &stored.body);
         assert!(elsewhere);
-        assert_eq!((read.message.sequence, read.reason), (9, parked.reason.clone()));
+        assert_eq!(
+            (read.message.sequence, read.reason),
+            (9, parked.reason.clone())
+        );
         assert_eq!(read.message.headers, parked.message.headers);
-        parked.message.headers.push(("X-Huge".to_owned(), "y".repeat(1 << 20)));
+        parked
+            .message
+            .headers
+            .push(("X-Huge".to_owned(), "y".repeat(1 << 20)));
         let (read, elsewhere) = {
             let stored = parked_message(&parked, 1 << 20);
             read_parked(5, &stored.headers, &stored.body)
@@ -232,13 +261,23 @@ mod tests {
 
     #[test]
     fn a_replay_is_the_same_event_under_another_message_id() {
-        let mut parked = Parked { sequence: 4, ..parked() };
+        let mut parked = Parked {
+            sequence: 4,
+            ..parked()
+        };
         let replay = replayed_message(&parked);
         let list = header_list(Some(&replay.headers));
-        let get = |name: &str| list.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let get = |name: &str| {
+            list.iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.as_str())
+        };
         assert_eq!(get("ce-id"), Some("ev-1"));
         assert_eq!(get(TARGET_CONSUMER), Some("workflow-agent-work"));
-        assert_eq!(get("Nats-Msg-Id"), Some("replay-AGENT_WORK-9-workflow-agent-work-4"));
+        assert_eq!(
+            get("Nats-Msg-Id"),
+            Some("replay-AGENT_WORK-9-workflow-agent-work-4")
+        );
         parked.message.headers.clear();
         let list = header_list(Some(&replayed_message(&parked).headers));
         assert!(list.contains(&("ce-id".to_owned(), "ev-AGENT_WORK-9".to_owned())));

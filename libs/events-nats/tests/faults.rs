@@ -1,5 +1,7 @@
 //! What happens when the server goes away, dies or says nothing: with servers of our own.
 
+#![allow(clippy::unwrap_used, reason = "part of tests only")]
+
 mod support;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -51,7 +53,10 @@ async fn applied(bus: &NatsBus) {
 }
 
 async fn publish(bus: &NatsBus, number: u64, within: Duration) -> Result<(), PublishError> {
-    bus.publish(&[event(number)], Deadline::after(within)).await.remove(0).map(|_| ())
+    bus.publish(&[event(number)], Deadline::after(within))
+        .await
+        .remove(0)
+        .map(|_| ())
 }
 
 /// Takes and acknowledges until nothing comes for a while.
@@ -59,7 +64,10 @@ async fn drain(bus: &NatsBus) -> Vec<String> {
     let mut subscription = bus.subscribe(&CONSUMER, soon()).await.unwrap();
     let mut seen = Vec::new();
     loop {
-        let got = subscription.fetch(500, Duration::from_millis(500)).await.unwrap();
+        let got = subscription
+            .fetch(500, Duration::from_millis(500))
+            .await
+            .unwrap();
         if got.is_empty() {
             return seen;
         }
@@ -72,26 +80,44 @@ async fn drain(bus: &NatsBus) -> Vec<String> {
 
 #[tokio::test]
 async fn a_server_that_is_away_at_start_is_waited_for() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     let within = Duration::from_millis(300);
     let start = Instant::now();
     let away = bus.ping(soon()).await.unwrap_err();
-    assert!(away.retryable && away.reason.contains("no connection"), "{away}");
+    assert!(
+        away.retryable && away.reason.contains("no connection"),
+        "{away}"
+    );
     for refused in [
         bus.apply(Deadline::after(within)).await.map(|_| ()),
-        bus.subscribe(&CONSUMER, Deadline::after(within)).await.map(|_| ()),
-        bus.tail(&PLANNING_EVENTS, &[], Deadline::after(within)).await.map(|_| ()),
+        bus.subscribe(&CONSUMER, Deadline::after(within))
+            .await
+            .map(|_| ()),
+        bus.tail(&PLANNING_EVENTS, &[], Deadline::after(within))
+            .await
+            .map(|_| ()),
         bus.parked(0, 1, Deadline::after(within)).await.map(|_| ()),
-        bus.drop_parked(1, Deadline::after(within)).await.map(|_| ()),
+        bus.drop_parked(1, Deadline::after(within))
+            .await
+            .map(|_| ()),
     ] {
         assert!(refused.is_err());
     }
     let events: Vec<_> = (0..500).map(event).collect();
     for outcome in bus.publish(&events, Deadline::after(within)).await {
-        assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(PublishError::Unavailable(_))),
+            "{outcome:?}"
+        );
     }
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(bus.epoch(), 0);
     server.start().await;
     until("the connection", async || bus.ping(soon()).await.is_ok()).await;
@@ -104,7 +130,9 @@ async fn a_server_that_is_away_at_start_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_that_goes_away_is_an_answer_and_comes_back_by_itself() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.start().await;
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     applied(&bus).await;
@@ -114,7 +142,10 @@ async fn a_server_that_goes_away_is_an_answer_and_comes_back_by_itself() {
     server.kill().await;
     let start = Instant::now();
     let outcome = publish(&bus, 1, Duration::from_secs(1)).await;
-    assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(PublishError::Unavailable(_))),
+        "{outcome:?}"
+    );
     let waited = start.elapsed();
     assert!(waited < Duration::from_millis(1_300), "{waited:?}");
     assert!(bus.ping(soon()).await.is_err());
@@ -122,7 +153,11 @@ async fn a_server_that_goes_away_is_an_answer_and_comes_back_by_itself() {
     let start = Instant::now();
     let fetched = subscription.fetch(1, Duration::from_secs(1)).await;
     assert!(fetched.is_err());
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
     let before = bus.epoch();
     server.start().await;
     publish(&bus, 2, PATIENCE).await.unwrap();
@@ -130,7 +165,11 @@ async fn a_server_that_goes_away_is_an_answer_and_comes_back_by_itself() {
     // The old subscription works on.
     let mut seen = BTreeSet::new();
     until("both messages", async || {
-        for delivery in subscription.fetch(10, Duration::from_millis(200)).await.unwrap_or_default() {
+        for delivery in subscription
+            .fetch(10, Duration::from_millis(200))
+            .await
+            .unwrap_or_default()
+        {
             seen.insert(delivery.message().header("ce-id").unwrap().to_owned());
             delivery.ack().await.unwrap();
         }
@@ -142,22 +181,45 @@ async fn a_server_that_goes_away_is_an_answer_and_comes_back_by_itself() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_noticed() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.start().await;
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     applied(&bus).await;
     let mut subscription = bus.subscribe(&CONSUMER, soon()).await.unwrap();
-    assert!(subscription.fetch(1, Duration::from_millis(50)).await.unwrap().is_empty());
+    assert!(
+        subscription
+            .fetch(1, Duration::from_millis(50))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     server.signal("STOP").await;
     let start = Instant::now();
     let outcome = publish(&bus, 1, Duration::from_secs(1)).await;
-    assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
-    assert!(bus.ping(Deadline::after(Duration::from_millis(300))).await.is_err());
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(
+        matches!(outcome, Err(PublishError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    assert!(
+        bus.ping(Deadline::after(Duration::from_millis(300)))
+            .await
+            .is_err()
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
     // A message never comes; silence does not pass for emptiness.
     let fetched = subscription.fetch(1, PATIENCE).await;
     assert!(fetched.is_err());
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
     server.signal("CONT").await;
     publish(&bus, 2, PATIENCE).await.unwrap();
     let seen: BTreeSet<_> = drain(&bus).await.into_iter().collect();
@@ -167,7 +229,9 @@ async fn a_server_that_says_nothing_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed() {
     const KILLS: usize = 4;
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.start().await;
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     applied(&bus).await;
@@ -193,7 +257,10 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed() {
     }
     for kill in 1..=KILLS {
         let before = acknowledged.lock().unwrap().len();
-        until("some traffic", async || acknowledged.lock().unwrap().len() > before + 200).await;
+        until("some traffic", async || {
+            acknowledged.lock().unwrap().len() > before + 200
+        })
+        .await;
         server.kill().await;
         server.start().await;
         until("the reconnection", async || bus.epoch() > kill as u64).await;
@@ -216,7 +283,9 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed() {
 
 #[tokio::test]
 async fn a_tail_goes_on_after_a_restart_without_a_gap() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.start().await;
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     applied(&bus).await;
@@ -242,14 +311,25 @@ async fn a_tail_goes_on_after_a_restart_without_a_gap() {
 
 #[tokio::test]
 async fn a_consumer_that_is_deleted_is_made_again() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.start().await;
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     applied(&bus).await;
     let mut subscription = bus.subscribe(&CONSUMER, soon()).await.unwrap();
-    assert!(subscription.fetch(1, Duration::from_millis(50)).await.unwrap().is_empty());
+    assert!(
+        subscription
+            .fetch(1, Duration::from_millis(50))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let behind = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
-    behind.delete_consumer_from_stream("faults", "PLANNING_EVENTS").await.unwrap();
+    behind
+        .delete_consumer_from_stream("faults", "PLANNING_EVENTS")
+        .await
+        .unwrap();
     let problem = failure(&mut subscription).await;
     assert!(problem.retryable, "{problem}");
     publish(&bus, 1, PATIENCE).await.unwrap();
@@ -258,12 +338,18 @@ async fn a_consumer_that_is_deleted_is_made_again() {
 
 #[tokio::test]
 async fn a_closed_subscription_gives_back_what_nobody_fetched() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.start().await;
     let bus = NatsBus::connect(quick(&server.url())).await.unwrap();
     applied(&bus).await;
     // Nobody would have them within the minute.
-    static PATIENT: Consumer = Consumer { name: "patient", ack_wait_secs: 60, ..CONSUMER };
+    static PATIENT: Consumer = Consumer {
+        name: "patient",
+        ack_wait_secs: 60,
+        ..CONSUMER
+    };
     let mut leaving = bus.subscribe(&PATIENT, soon()).await.unwrap();
     publish(&bus, 0, PATIENCE).await.unwrap();
     let first = leaving.fetch(10, PATIENCE).await.unwrap();
@@ -283,16 +369,25 @@ async fn a_closed_subscription_gives_back_what_nobody_fetched() {
         seen.len() == 5
     })
     .await;
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_named_and_the_right_one_works() {
-    let Some(mut server) = Server::stopped() else { return };
+    let Some(mut server) = Server::stopped() else {
+        return;
+    };
     server.arguments = vec!["--user", "fleet", "--pass", "secret-word"];
     server.start().await;
     let with = |password: &str| Settings {
-        auth: Auth::UserPassword { user: "fleet".to_owned(), password: password.into() },
+        auth: Auth::UserPassword {
+            user: "fleet".to_owned(),
+            password: password.into(),
+        },
         ..quick(&server.url())
     };
     let wrong = NatsBus::connect(with("guess")).await.unwrap();

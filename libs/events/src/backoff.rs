@@ -14,7 +14,9 @@ pub struct Backoff {
 impl Backoff {
     /// The delay after failure number `failures` (1, 2, …), without spread.
     pub fn plain(self, failures: u64) -> Duration {
-        let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+        let doublings = u32::try_from(failures.saturating_sub(1))
+            .unwrap_or(u32::MAX)
+            .min(30);
         self.first.saturating_mul(1 << doublings).min(self.max)
     }
 
@@ -65,8 +67,10 @@ mod tests {
 
     #[test]
     fn delays_double_to_their_limit_and_are_spread_by_seed() {
-        let backoff =
-            Backoff { first: Duration::from_millis(100), max: Duration::from_millis(1_000) };
+        let backoff = Backoff {
+            first: Duration::from_millis(100),
+            max: Duration::from_millis(1_000),
+        };
         let plain: Vec<_> = (0..7).map(|n| backoff.plain(n).as_millis()).collect();
         assert_eq!(plain, [100, 100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!(backoff.plain(u64::MAX).as_millis(), 1_000);
@@ -77,7 +81,11 @@ mod tests {
         let delays: std::collections::HashSet<_> =
             (0..100).map(|seed| backoff.delay(6, seed)).collect();
         assert!(delays.len() > 50, "{}", delays.len());
-        assert!(delays.iter().all(|d| (500..=1_000).contains(&d.as_millis())));
+        assert!(
+            delays
+                .iter()
+                .all(|d| (500..=1_000).contains(&d.as_millis()))
+        );
         assert_eq!(backoff.delay(3, 7), backoff.delay(3, 7));
         assert_ne!(seed("a", 1), seed("b", 1));
     }

@@ -22,8 +22,7 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use fleet_graph::{CommitError, Deadline, ReadError, Receipt};
+use fleet_graph::Deadline;
 use fleet_topology::Consumer;
 use fleet_types::Clock;
 use futures::FutureExt;
@@ -32,60 +31,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::{
-    Backoff, Bus, Delivery, Event, Metrics, Parked, Subscription, TARGET_CONSUMER,
-    backoff::seed, decode,
+    Backoff, Bus, ConsumerSettings, Delivery, Event, HandleError, Handler, Parked, Subscription,
+    TARGET_CONSUMER, backoff::seed, decode, fault,
 };
 
 /// Longest reason kept with a parked message, in bytes.
 const MAX_REASON_BYTES: usize = 1_024;
 
-/// What is done about an event. Handlers are state-based: the same event may come twice, and
-/// events may come in any order.
-#[async_trait]
-pub trait Handler: Send + Sync {
-    /// Handles one event; its effect is committed when this returns `Ok`. The future may be
-    /// dropped after `deadline`, so an effect is one commit.
-    async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError>;
-}
-
-/// Why an event was not handled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HandleError {
-    /// Another time it may work; after the consumer's `max_deliveries` it is parked.
-    #[error("{reason}")]
-    Retry {
-        /// Why, for logs and the parked message.
-        reason: String,
-        /// When to try again; by default the delay grows with each delivery.
-        after: Option<Duration>,
-    },
-    /// It is about something that may still become known; parked when
-    /// [`ConsumerSettings::not_yet_known_for`] is over.
-    #[error("{what} is not known yet")]
-    NotYetKnown {
-        /// What is missing.
-        what: String,
-    },
-    /// It can never work: parked at once.
-    #[error("{reason}")]
-    Permanent {
-        /// Why.
-        reason: String,
-    },
-    /// Something that the handler needs is away; no fault of the event. It is held and tried
-    /// again, and does not count against the event as long as no other event succeeds.
-    #[error("{reason}")]
-    Unavailable {
-        /// What is away, for logs.
-        reason: String,
-    },
-    /// It was handled before: a success, for handlers that give a commit's error on with `?`.
-    #[error("this event was applied before")]
-    AlreadyApplied,
-}
-
-/// How soon a lost race is run again.
-const AFTER_CONFLICT: Duration = Duration::from_millis(25);
 /// A retry that is wanted so soon is run here, without a detour over the bus.
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// How often.
@@ -95,96 +47,6 @@ const RERUNS: u64 = 4;
 const HELD_FACTOR: usize = 2;
 /// So many times others must get through before an event that does not counts as failed.
 const STRIKES: u32 = 3;
-
-impl From<CommitError> for HandleError {
-    fn from(error: CommitError) -> Self {
-        match error {
-            CommitError::Unavailable(away) => Self::Unavailable { reason: away.to_string() },
-            CommitError::Conflict { .. } | CommitError::AlreadyExists { .. } => {
-                Self::Retry { reason: error.to_string(), after: Some(AFTER_CONFLICT) }
-            }
-            CommitError::Missing { key } => Self::NotYetKnown { what: key.to_string() },
-            CommitError::AlreadyApplied => Self::AlreadyApplied,
-            CommitError::Replayed { .. }
-            | CommitError::RequestMismatch
-            | CommitError::Invalid(_) => Self::Permanent { reason: error.to_string() },
-        }
-    }
-}
-
-impl From<ReadError> for HandleError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Unavailable(away) => Self::Unavailable { reason: away.to_string() },
-            ReadError::Corrupt(_) | ReadError::Invalid(_) => {
-                Self::Permanent { reason: error.to_string() }
-            }
-        }
-    }
-}
-
-/// The outcome of a handler's commit; an event that was applied before is a success.
-pub fn applied(outcome: Result<Receipt, CommitError>) -> Result<(), HandleError> {
-    match outcome {
-        Ok(_) | Err(CommitError::AlreadyApplied) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// How a consumer is run.
-#[derive(Debug, Clone)]
-pub struct ConsumerSettings {
-    /// At most so many events are handled side by side (by this process).
-    pub concurrency: usize,
-    /// At most so many are fetched at once.
-    pub fetch_batch: usize,
-    /// How long one fetch waits for the first message.
-    pub fetch_wait: Duration,
-    /// How long one handling may take.
-    pub handle_within: Duration,
-    /// Delays between deliveries of an event that fails.
-    pub backoff: Backoff,
-    /// Delays between deliveries of an event about something not known yet.
-    pub not_yet_known_backoff: Backoff,
-    /// How long such an event is tried, counted in delays between its deliveries.
-    pub not_yet_known_for: Duration,
-    /// How long an event is held while the store is away, before others get their turn.
-    pub hold: Duration,
-    /// Delays between attempts to handle it meanwhile.
-    pub hold_backoff: Backoff,
-    /// Delays between attempts to open the subscription.
-    pub reopen: Backoff,
-    /// How long the bus has to answer (subscribe, park).
-    pub bus_within: Duration,
-    /// How long running handlers have on shutdown.
-    pub drain: Duration,
-    /// Where it is counted.
-    pub metrics: Metrics,
-}
-
-impl Default for ConsumerSettings {
-    fn default() -> Self {
-        let backoff = |first, max| Backoff {
-            first: Duration::from_millis(first),
-            max: Duration::from_millis(max),
-        };
-        Self {
-            concurrency: 16,
-            fetch_batch: 64,
-            fetch_wait: Duration::from_secs(5),
-            handle_within: Duration::from_secs(20),
-            backoff: backoff(100, 30_000),
-            not_yet_known_backoff: backoff(200, 5_000),
-            not_yet_known_for: Duration::from_secs(60),
-            hold: Duration::from_secs(600),
-            hold_backoff: backoff(100, 10_000),
-            reopen: backoff(100, 5_000),
-            bus_within: Duration::from_secs(5),
-            drain: Duration::from_secs(10),
-            metrics: Metrics::default(),
-        }
-    }
-}
 
 /// Runs `handler` on everything that `consumer` is sent, until `shutdown`; then waits for
 /// running handlers, at most [`ConsumerSettings::drain`].
@@ -217,7 +79,10 @@ pub async fn run_consumer(
         while let Some(ended) = running.try_join_next() {
             log_lost(consumer, ended);
         }
-        let held = runner.held.load(Ordering::Relaxed).min((HELD_FACTOR - 1) * concurrency);
+        let held = runner
+            .held
+            .load(Ordering::Relaxed)
+            .min((HELD_FACTOR - 1) * concurrency);
         let busy = running.len().saturating_sub(held);
         if busy >= concurrency {
             tokio::select! {
@@ -248,7 +113,10 @@ pub async fn run_consumer(
                 if failures == 1 {
                     warn!(consumer = consumer.name, error = %away, "consumer waits for the bus");
                 }
-                let delay = runner.settings.reopen.delay(failures, seed(consumer.name, 0));
+                let delay = runner
+                    .settings
+                    .reopen
+                    .delay(failures, seed(consumer.name, 0));
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => break,
@@ -344,6 +212,7 @@ impl Runner {
             deliveries = delivery.deliveries(),
         );
         async {
+            fault::point(fault::CONSUMER_FETCHED);
             if delivery.deliveries() > 1 {
                 self.settings.metrics.count_redelivered(self.consumer.name);
             }
@@ -398,13 +267,16 @@ impl Runner {
                     _ => self.clock.now().since(event.time),
                 };
                 self.settings.metrics.count_handled(self.consumer.name, age);
+                fault::point(fault::CONSUMER_APPLIED);
                 answer("ack", delivery.ack().await);
+                fault::point(fault::CONSUMER_ACKED);
             }
             Err(HandleError::Permanent { reason }) => self.park(delivery, reason).await,
             Err(HandleError::NotYetKnown { what }) => {
                 let backoff = self.settings.not_yet_known_backoff;
                 if backoff.waited(deliveries) > self.settings.not_yet_known_for {
-                    self.park(delivery, format!("{what} did not become known")).await;
+                    self.park(delivery, format!("{what} did not become known"))
+                        .await;
                 } else {
                     debug!(%what, "event is about something not known yet");
                     self.retry(delivery, backoff, None).await;
@@ -455,11 +327,14 @@ impl Runner {
         loop {
             let reason = match self.handle_once(event).await {
                 Err(HandleError::Unavailable { reason }) => reason,
-                Err(HandleError::Retry { after: Some(after), .. })
-                    if after <= AT_ONCE && reruns < RERUNS =>
-                {
+                Err(HandleError::Retry {
+                    after: Some(after), ..
+                }) if after <= AT_ONCE && reruns < RERUNS => {
                     reruns += 1;
-                    let soon = Backoff { first: after, max: AT_ONCE };
+                    let soon = Backoff {
+                        first: after,
+                        max: AT_ONCE,
+                    };
                     tokio::time::sleep(soon.delay(1, seed(event.id.as_str(), reruns))).await;
                     continue;
                 }
@@ -473,10 +348,16 @@ impl Runner {
             }
             if strikes >= STRIKES {
                 // Others get through again and again: it is this event that has a problem.
-                return Some(Err(HandleError::Retry { reason, after: None }));
+                return Some(Err(HandleError::Retry {
+                    reason,
+                    after: None,
+                }));
             }
             failures += 1;
-            let delay = self.settings.hold_backoff.delay(failures, seed(event.id.as_str(), 0));
+            let delay = self
+                .settings
+                .hold_backoff
+                .delay(failures, seed(event.id.as_str(), 0));
             if Instant::now() + delay > until {
                 return Some(Err(HandleError::Unavailable { reason }));
             }
@@ -496,13 +377,19 @@ impl Runner {
         let within = self.settings.handle_within;
         let handling = self.handler.handle(event, Deadline::after(within));
         // A little more than the deadline: a handler that keeps it may still say what was slow.
-        let bounded = tokio::time::timeout(within + within / 4, AssertUnwindSafe(handling).catch_unwind());
+        let bounded = tokio::time::timeout(
+            within + within / 4,
+            AssertUnwindSafe(handling).catch_unwind(),
+        );
         match bounded.await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => {
                 let said = panic_text(&*panic);
                 tracing::error!(event = %event.id, kind = %event.kind, %said, "handler panicked");
-                Err(HandleError::Retry { reason: format!("handler panicked: {said}"), after: None })
+                Err(HandleError::Retry {
+                    reason: format!("handler panicked: {said}"),
+                    after: None,
+                })
             }
             Err(_) => Err(HandleError::Retry {
                 reason: format!("handler did not end within {within:?}"),
@@ -536,7 +423,11 @@ impl Runner {
             parked_at: self.clock.now().rfc3339(),
             message: message.clone(),
         };
-        match self.bus.park(&parked, Deadline::after(self.settings.bus_within)).await {
+        match self
+            .bus
+            .park(&parked, Deadline::after(self.settings.bus_within))
+            .await
+        {
             Ok(()) => {
                 self.settings.metrics.count_parked(self.consumer.name);
                 warn!(reason = parked.reason, "event parked");

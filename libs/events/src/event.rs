@@ -45,7 +45,8 @@ impl Event {
         let header = |name: &str| decode_header(message.header(name).unwrap_or_default());
         let id = Self::id_of(message)?;
         let time = match message.header("ce-time") {
-            Some(text) => Timestamp::parse(&decode_header(text)).map_err(|e| format!("header ce-time: {e}"))?,
+            Some(text) => Timestamp::parse(&decode_header(text))
+                .map_err(|e| format!("header ce-time: {e}"))?,
             None => Timestamp::from_millis(0),
         };
         let aggregate_version = match message.header("ce-aggregateversion") {
@@ -58,8 +59,8 @@ impl Event {
             Some(kind) => decode_header(kind),
             None => message.subject.clone(),
         };
-        let body: serde_json::Value = serde_json::from_slice(&message.body)
-            .map_err(|e| format!("body is not JSON: {e}"))?;
+        let body: serde_json::Value =
+            serde_json::from_slice(&message.body).map_err(|e| format!("body is not JSON: {e}"))?;
         if !body.is_object() {
             return Err("body is not a JSON object".to_owned());
         }
@@ -82,7 +83,10 @@ impl Event {
     /// publishes a message again (a replay) sends this along as `ce-id`, so that it stays the
     /// same event.
     pub fn id_of(message: &RawMessage) -> Result<EventId, String> {
-        match message.header("ce-id").or_else(|| message.header("Nats-Msg-Id")) {
+        match message
+            .header("ce-id")
+            .or_else(|| message.header("Nats-Msg-Id"))
+        {
             Some(id) => EventId::parse(&decode_header(id)).or_else(|_| derived_id(message)),
             None => derived_id(message),
         }
@@ -205,7 +209,9 @@ impl Origin {
         payload: &P,
     ) -> OutboxEvent {
         let mut body = fleet_graph::props(payload);
-        let event_type = P::SUBJECT.split_once('.').map_or(P::SUBJECT, |(_, rest)| rest);
+        let event_type = P::SUBJECT
+            .split_once('.')
+            .map_or(P::SUBJECT, |(_, rest)| rest);
         body.insert("event_type".to_owned(), event_type.into());
         OutboxEvent {
             id: EventId::mint(ids.uuid()),
@@ -228,7 +234,15 @@ mod tests {
 
     #[test]
     fn header_values_survive_whatever_they_hold() {
-        for text in ["", "s-1", "a b", "é\n\"%41\"", "100%", "日本", "\r\nEvil: yes"] {
+        for text in [
+            "",
+            "s-1",
+            "a b",
+            "é\n\"%41\"",
+            "100%",
+            "日本",
+            "\r\nEvil: yes",
+        ] {
             let encoded = encode_header(text);
             assert!(encoded.bytes().all(|b| b.is_ascii_graphic()), "{encoded}");
             assert_eq!(decode_header(&encoded), text);
@@ -258,23 +272,46 @@ mod tests {
             stream: "PLANNING_EVENTS".to_owned(),
             sequence: 7,
             subject: event.subject.clone(),
-            headers: headers(&event).into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            headers: headers(&event)
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect(),
             body: event.payload.clone().into_bytes(),
         };
         let read = Event::from_parts(&message).unwrap();
-        assert_eq!((read.id, read.time, read.aggregate_version), (event.id, time, 3));
+        assert_eq!(
+            (read.id, read.time, read.aggregate_version),
+            (event.id, time, 3)
+        );
         assert_eq!(read.correlation, event.correlation);
         assert_eq!(read.traceparent, event.traceparent);
         assert_eq!((read.kind, read.source), (event.subject, event.source));
 
-        let mut foreign = RawMessage { headers: vec![], ..message };
-        assert_eq!(Event::from_parts(&foreign).unwrap().id.as_str(), "ev-PLANNING_EVENTS-7");
+        let mut foreign = RawMessage {
+            headers: vec![],
+            ..message
+        };
+        assert_eq!(
+            Event::from_parts(&foreign).unwrap().id.as_str(),
+            "ev-PLANNING_EVENTS-7"
+        );
         assert_eq!(Event::from_parts(&foreign).unwrap().time.millis(), 0);
-        for (bad, complaint) in [("[]", "not a JSON object"), ("{", "not JSON"), ("", "not JSON")] {
+        for (bad, complaint) in [
+            ("[]", "not a JSON object"),
+            ("{", "not JSON"),
+            ("", "not JSON"),
+        ] {
             foreign.body = bad.as_bytes().to_vec();
-            assert!(Event::from_parts(&foreign).unwrap_err().contains(complaint), "{bad}");
+            assert!(
+                Event::from_parts(&foreign).unwrap_err().contains(complaint),
+                "{bad}"
+            );
         }
         foreign.headers = vec![("CE-Time".to_owned(), "yesterday".to_owned())];
-        assert!(Event::from_parts(&foreign).unwrap_err().starts_with("header ce-time"));
+        assert!(
+            Event::from_parts(&foreign)
+                .unwrap_err()
+                .starts_with("header ce-time")
+        );
     }
 }

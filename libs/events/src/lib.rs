@@ -10,19 +10,24 @@ mod bus;
 pub mod conformance;
 mod consumer;
 mod event;
+pub mod fault;
+mod handler;
 mod metrics;
 pub mod payload;
 mod relay;
+mod settings;
 
 pub use backoff::Backoff;
 pub use bus::{
     Bus, Delivery, Drift, Parked, PublishError, Published, RawMessage, Subscription,
     TARGET_CONSUMER, Tail, decode,
 };
-pub use consumer::{ConsumerSettings, HandleError, Handler, applied, run_consumer};
+pub use consumer::run_consumer;
 pub use event::{Event, Origin, SPEC_VERSION, decode_header, encode_header, headers};
+pub use handler::{HandleError, Handler, applied};
 pub use metrics::{Counts, Metrics};
-pub use relay::{Committer, Relay, RelaySettings};
+pub use relay::{Committer, Relay};
+pub use settings::{ConsumerSettings, RelaySettings};
 
 /// The stream of parked messages.
 pub const PARKED_STREAM: &str = fleet_topology::streams::FLEET_PARKED.name;

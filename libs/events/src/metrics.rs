@@ -58,7 +58,9 @@ pub struct Counts {
 }
 
 fn ages() -> Histogram {
-    Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0])
+    Histogram::new([
+        0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0,
+    ])
 }
 
 impl Default for Metrics {
@@ -90,8 +92,16 @@ impl Metrics {
     /// Makes everything visible in `registry`; once per registry.
     pub fn register(&self, registry: &mut Registry) {
         let events = registry.sub_registry_with_prefix("fleet_events");
-        events.register("published", "Events the bus took as new", self.published.clone());
-        events.register("duplicates", "Events the bus had already", self.duplicates.clone());
+        events.register(
+            "published",
+            "Events the bus took as new",
+            self.published.clone(),
+        );
+        events.register(
+            "duplicates",
+            "Events the bus had already",
+            self.duplicates.clone(),
+        );
         events.register(
             "publish_failures",
             "Attempts to publish an event that failed",
@@ -104,20 +114,52 @@ impl Metrics {
         );
         events.register("handled", "Deliveries digested", self.handled.clone());
         events.register("retried", "Deliveries put off", self.retried.clone());
-        events.register("redelivered", "Deliveries that were not the first", self.redelivered.clone());
-        events.register("parked", "Messages given up and kept aside", self.parked.clone());
-        events.register("age_seconds", "From the event to its effect", self.age.clone());
+        events.register(
+            "redelivered",
+            "Deliveries that were not the first",
+            self.redelivered.clone(),
+        );
+        events.register(
+            "parked",
+            "Messages given up and kept aside",
+            self.parked.clone(),
+        );
+        events.register(
+            "age_seconds",
+            "From the event to its effect",
+            self.age.clone(),
+        );
         let outbox = registry.sub_registry_with_prefix("fleet_outbox");
-        outbox.register("overflow", "Events left to the sweeper for want of room", self.overflow.clone());
-        outbox.register("swept", "Events published by the sweeper", self.swept.clone());
+        outbox.register(
+            "overflow",
+            "Events left to the sweeper for want of room",
+            self.overflow.clone(),
+        );
+        outbox.register(
+            "swept",
+            "Events published by the sweeper",
+            self.swept.clone(),
+        );
         outbox.register(
             "unpublished",
             "Events said again because the bus may have lost them",
             self.unpublished.clone(),
         );
-        outbox.register("pruned", "Inbox, request and marker rows removed by age", self.pruned.clone());
-        outbox.register("backlog_events", "Committed events the bus does not have", self.backlog.clone());
-        outbox.register("oldest_seconds", "Age of the oldest of them", self.oldest.clone());
+        outbox.register(
+            "pruned",
+            "Inbox, request and marker rows removed by age",
+            self.pruned.clone(),
+        );
+        outbox.register(
+            "backlog_events",
+            "Committed events the bus does not have",
+            self.backlog.clone(),
+        );
+        outbox.register(
+            "oldest_seconds",
+            "Age of the oldest of them",
+            self.oldest.clone(),
+        );
     }
 
     /// The counters as plain numbers.
@@ -138,7 +180,9 @@ impl Metrics {
     pub(crate) fn count_handled(&self, consumer: &'static str, age: std::time::Duration) {
         self.handled_sum.inc();
         self.handled.get_or_create(&[("consumer", consumer)]).inc();
-        self.age.get_or_create(&[("consumer", consumer)]).observe(age.as_secs_f64());
+        self.age
+            .get_or_create(&[("consumer", consumer)])
+            .observe(age.as_secs_f64());
     }
 
     pub(crate) fn count_retried(&self, consumer: &'static str) {
@@ -147,7 +191,9 @@ impl Metrics {
 
     pub(crate) fn count_redelivered(&self, consumer: &'static str) {
         self.redelivered_sum.inc();
-        self.redelivered.get_or_create(&[("consumer", consumer)]).inc();
+        self.redelivered
+            .get_or_create(&[("consumer", consumer)])
+            .inc();
     }
 
     pub(crate) fn count_parked(&self, consumer: &'static str) {

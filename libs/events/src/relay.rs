@@ -26,89 +26,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::{Backoff, Bus, Metrics, PublishError, backoff::spread};
+mod settle;
 
-/// How the relay works. Every queue and every wait has its bound here.
-#[derive(Debug, Clone)]
-pub struct RelaySettings {
-    /// At most so many events in one publish.
-    pub batch: usize,
-    /// At most so many publishes side by side.
-    pub batches_in_flight: usize,
-    /// Room between commits and the relay, in events; what does not fit is left to the sweep.
-    pub queue: usize,
-    /// How long the bus has to acknowledge a batch.
-    pub publish_within: Duration,
-    /// How long the store has to answer the relay.
-    pub store_within: Duration,
-    /// How often the outbox is swept (give or take a quarter).
-    pub sweep_every: Duration,
-    /// What is younger is left to the process that committed it.
-    pub sweep_older_than: Duration,
-    /// At most so many events are read at once by a sweep.
-    pub sweep_batch: usize,
-    /// How long an event that its stream refuses is left alone.
-    pub hold_refused: Duration,
-    /// At most so many refused events are remembered.
-    pub max_refused: usize,
-    /// How long acknowledged events are collected before their rows are removed or marked.
-    pub settle_every: Duration,
-    /// How often rows whose sync interval has passed are removed.
-    pub remove_every: Duration,
-    /// Added to the sync interval of the bus: clocks and timers are not exact.
-    pub sync_margin: Duration,
-    /// How often inbox, request and marker rows are pruned (give or take a quarter).
-    pub prune_every: Duration,
-    /// Age at which inbox rows go; more than any message can be delivered late.
-    pub inbox_age: Duration,
-    /// Age at which stored requests go.
-    pub request_age: Duration,
-    /// At most so many rows of a kind are pruned at once.
-    pub prune_batch: usize,
-    /// Pauses while the bus or the store is away.
-    pub backoff: Backoff,
-    /// How long the flush on shutdown may take.
-    pub flush_within: Duration,
-    /// Spreads the timers of replicas; any number, best not the same in each.
-    pub seed: u64,
-    /// Where it is counted.
-    pub metrics: Metrics,
-}
+use settle::Trust;
 
-impl Default for RelaySettings {
-    fn default() -> Self {
-        let day = Duration::from_secs(86_400);
-        let longest = fleet_topology::STREAMS
-            .iter()
-            .filter(|stream| stream.name != crate::PARKED_STREAM)
-            .map(|stream| stream.max_age_secs)
-            .max()
-            .unwrap_or(0);
-        Self {
-            batch: 128,
-            batches_in_flight: 8,
-            queue: 4_096,
-            publish_within: Duration::from_secs(5),
-            store_within: Duration::from_secs(5),
-            sweep_every: Duration::from_secs(2),
-            sweep_older_than: Duration::from_secs(5),
-            sweep_batch: 512,
-            hold_refused: Duration::from_secs(30),
-            max_refused: 8_192,
-            settle_every: Duration::from_millis(200),
-            remove_every: Duration::from_secs(30),
-            sync_margin: Duration::from_secs(30),
-            prune_every: Duration::from_secs(600),
-            inbox_age: Duration::from_secs(longest) + day,
-            request_age: 7 * day,
-            prune_batch: 1_000,
-            backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
-            flush_within: Duration::from_secs(5),
-            seed: 0,
-            metrics: Metrics::default(),
-        }
-    }
-}
+use crate::{Bus, Metrics, PublishError, RelaySettings, backoff::spread, fault};
 
 /// The store, with the hand-over of what a commit says to the relay.
 #[derive(Clone)]
@@ -122,7 +44,9 @@ impl Committer {
     /// Commits, then offers the events to the relay. The offer never waits and never fails:
     /// the outbox has the events, and the sweep finds what the relay did not take.
     pub async fn commit(&self, commit: Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
+        fault::point(fault::BEFORE_COMMIT);
         let receipt = self.store.commit(&commit, deadline).await?;
+        fault::point(fault::AFTER_COMMIT);
         for event in commit.events {
             if self.queue.try_send(event).is_err() {
                 self.metrics.overflow.inc();
@@ -154,7 +78,11 @@ impl Relay {
     ) -> (Self, Committer) {
         let (sender, queue) = mpsc::channel(settings.queue.max(1));
         let metrics = settings.metrics.clone();
-        let committer = Committer { store: store.clone(), queue: sender, metrics };
+        let committer = Committer {
+            store: store.clone(),
+            queue: sender,
+            metrics,
+        };
         let shared = Shared {
             trust: tokio::sync::Mutex::new(Trust {
                 epoch: bus.epoch(),
@@ -162,7 +90,10 @@ impl Relay {
                 // What an earlier process marked may have been lost since, unseen by us.
                 unpublish_since: Some(Timestamp::from_millis(0)),
             }),
-            pause: Mutex::new(Pause { failures: 0, until: Instant::now() }),
+            pause: Mutex::new(Pause {
+                failures: 0,
+                until: Instant::now(),
+            }),
             catch_up: AtomicBool::new(true),
             sweep_now: Notify::new(),
             steps: AtomicU64::new(0),
@@ -186,7 +117,10 @@ impl Relay {
         };
         let flushed = async {
             // The settler ends when the publisher has dropped its sender.
-            tokio::join!(shared.publish_queue(queue, acked, &shutdown), shared.settle_all(settle));
+            tokio::join!(
+                shared.publish_queue(queue, acked, &shutdown),
+                shared.settle_all(settle)
+            );
         };
         let background = async {
             tokio::join!(shared.sweep_all(), shared.remove_all(), shared.prune_all());
@@ -204,16 +138,6 @@ impl Relay {
 struct Acked {
     id: EventId,
     epoch: u64,
-}
-
-/// What is known about the memory of the bus.
-struct Trust {
-    /// The connection under which marks count.
-    epoch: u64,
-    /// The latest acknowledgement under it.
-    last_ack: Option<Timestamp>,
-    /// Marks since then are to be taken back.
-    unpublish_since: Option<Timestamp>,
 }
 
 /// No publishing before `until`.
@@ -292,15 +216,25 @@ impl Shared {
     ) -> (Vec<Acked>, Vec<(&'e OutboxEvent, PublishError)>) {
         let epoch = self.bus.epoch();
         let deadline = Deadline::after(self.settings.publish_within);
+        fault::point(fault::RELAY_BEFORE_PUBLISH);
         let outcomes = self.bus.publish(batch, deadline).await;
+        fault::point(fault::RELAY_AFTER_PUBLISH);
         let metrics = &self.settings.metrics;
         let mut acked = Vec::with_capacity(batch.len());
         let mut failed = Vec::new();
         for (event, outcome) in batch.iter().zip(outcomes) {
             match outcome {
                 Ok(published) => {
-                    if published.duplicate { &metrics.duplicates } else { &metrics.published }.inc();
-                    acked.push(Acked { id: event.id.clone(), epoch });
+                    if published.duplicate {
+                        &metrics.duplicates
+                    } else {
+                        &metrics.published
+                    }
+                    .inc();
+                    acked.push(Acked {
+                        id: event.id.clone(),
+                        epoch,
+                    });
                 }
                 Err(error) => {
                     metrics.publish_failures.inc();
@@ -334,141 +268,14 @@ impl Shared {
             }
             None if some_acked && pause.failures > 0 => {
                 info!(failures = pause.failures, "bus is back");
-                *pause = Pause { failures: 0, until: Instant::now() };
+                *pause = Pause {
+                    failures: 0,
+                    until: Instant::now(),
+                };
                 self.catch_up.store(true, Ordering::Relaxed);
                 self.sweep_now.notify_one();
             }
             None => {}
-        }
-    }
-
-    /// Removes or marks the rows of acknowledged events, many at a time.
-    async fn settle_all(&self, mut acked: mpsc::Receiver<Acked>) {
-        let limit = self.settings.queue.max(1);
-        let mut waiting = Vec::new();
-        let mut failures = 0;
-        loop {
-            if waiting.is_empty() && acked.recv_many(&mut waiting, limit).await == 0 {
-                break;
-            }
-            let pause = match failures {
-                0 => self.settings.settle_every,
-                _ => self.settings.backoff.delay(failures, self.settings.seed),
-            };
-            let until = Instant::now() + pause;
-            let mut last = false;
-            while waiting.len() < limit && !last {
-                let room = limit - waiting.len();
-                let more = acked.recv_many(&mut waiting, room);
-                match tokio::time::timeout_at(until, more).await {
-                    Ok(0) => last = true,
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
-            }
-            match self.settle(&waiting).await {
-                Ok(()) => {
-                    failures = 0;
-                    waiting.clear();
-                }
-                Err(error) => {
-                    failures += 1;
-                    if failures == 1 {
-                        warn!(%error, "published events stay in the outbox for now");
-                    }
-                    if last {
-                        // They are said again by whoever sweeps next.
-                        break;
-                    }
-                    if waiting.len() >= limit {
-                        tokio::time::sleep_until(until).await;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn settle(&self, acked: &[Acked]) -> Result<(), ReadError> {
-        if acked.is_empty() {
-            return Ok(());
-        }
-        let deadline = Deadline::after(self.settings.store_within);
-        if self.bus.sync_interval().is_zero() {
-            let ids: Vec<_> = acked.iter().map(|event| event.id.clone()).collect();
-            return self.store.remove(&ids, deadline).await;
-        }
-        let mut trust = self.trust.lock().await;
-        self.notice_epoch(&mut trust).await?;
-        let now = self.clock.now();
-        // An acknowledgement of an earlier connection may be lost: the row stays pending.
-        let ids: Vec<_> = acked
-            .iter()
-            .filter(|event| event.epoch == trust.epoch)
-            .map(|event| event.id.clone())
-            .collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        self.store.mark_published(&ids, now, deadline).await?;
-        trust.last_ack = Some(now);
-        Ok(())
-    }
-
-    /// Takes marks back after the connection was lost. The server may have gone down right
-    /// after the last acknowledgement seen, however long ago that was; so the time of that
-    /// one counts, not the time of the reconnection.
-    async fn notice_epoch(&self, trust: &mut Trust) -> Result<(), ReadError> {
-        let epoch = self.bus.epoch();
-        if epoch != trust.epoch {
-            let reach = self.bus.sync_interval() + self.settings.sync_margin;
-            let since = trust.last_ack.map_or(Timestamp::from_millis(0), |at| at.minus(reach));
-            trust.unpublish_since =
-                Some(trust.unpublish_since.map_or(since, |earlier| earlier.min(since)));
-            trust.epoch = epoch;
-        }
-        if let Some(since) = trust.unpublish_since {
-            let deadline = Deadline::after(self.settings.store_within);
-            let count = self.store.unpublish(since, deadline).await?;
-            trust.unpublish_since = None;
-            if count > 0 {
-                self.settings.metrics.unpublished.inc_by(count);
-                info!(count, "events are said again: the bus may not have kept them");
-                self.catch_up.store(true, Ordering::Relaxed);
-                self.sweep_now.notify_one();
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes marked rows whose sync interval has passed. Only while the connection holds:
-    /// an interval in which the server was down does not count.
-    async fn remove_all(&self) {
-        let mut step = 0;
-        loop {
-            step += 1;
-            tokio::time::sleep(self.spread(self.settings.remove_every, 1, step)).await;
-            // With a bus that syncs first nothing is ever marked.
-            if !self.bus.sync_interval().is_zero()
-                && let Err(error) = self.remove_old().await
-            {
-                debug!(%error, "marked events are not removed for now");
-            }
-        }
-    }
-
-    async fn remove_old(&self) -> Result<(), ReadError> {
-        let limit = self.settings.sweep_batch.max(1);
-        let reach = self.bus.sync_interval() + self.settings.sync_margin;
-        loop {
-            let mut trust = self.trust.lock().await;
-            self.bus.ping(Deadline::after(self.settings.publish_within)).await?;
-            self.notice_epoch(&mut trust).await?;
-            let before = self.clock.now().minus(reach);
-            let deadline = Deadline::after(self.settings.store_within);
-            let removed = self.store.remove_published(before, limit, deadline).await?;
-            if usize::try_from(removed).unwrap_or(0) < limit {
-                return Ok(());
-            }
         }
     }
 
@@ -509,8 +316,16 @@ impl Shared {
         let now = Instant::now();
         refused.retain(|_, until| *until > now);
         let young_too = self.catch_up.swap(false, Ordering::Relaxed);
-        let reach = if young_too { Duration::ZERO } else { self.settings.sweep_older_than };
-        let older_than = self.clock.now().minus(reach).plus(Duration::from_millis(u64::from(young_too)));
+        let reach = if young_too {
+            Duration::ZERO
+        } else {
+            self.settings.sweep_older_than
+        };
+        let older_than = self
+            .clock
+            .now()
+            .minus(reach)
+            .plus(Duration::from_millis(u64::from(young_too)));
         let mut clean = true;
         loop {
             let until = self.pause.lock().expect("held for assignments only").until;
@@ -520,8 +335,10 @@ impl Shared {
             let limit = self.settings.sweep_batch.max(1) + refused.len();
             let page = self.store.pending(older_than, limit, deadline).await?;
             let full = page.len() >= limit;
-            let fresh: Vec<_> =
-                page.into_iter().filter(|event| !refused.contains_key(&event.id)).collect();
+            let fresh: Vec<_> = page
+                .into_iter()
+                .filter(|event| !refused.contains_key(&event.id))
+                .collect();
             clean &= fresh.is_empty();
             if fresh.is_empty() {
                 break;
@@ -568,7 +385,10 @@ impl Shared {
             refused.insert(event.id.clone(), until);
         }
         for (stream, events) in full {
-            warn!(stream, events, "stream is full: its events wait in the outbox");
+            warn!(
+                stream,
+                events, "stream is full: its events wait in the outbox"
+            );
         }
         away
     }
@@ -578,9 +398,13 @@ impl Shared {
         let (count, oldest) = if empty {
             (0, None)
         } else {
-            self.store.backlog(Deadline::after(self.settings.store_within)).await?
+            self.store
+                .backlog(Deadline::after(self.settings.store_within))
+                .await?
         };
-        metrics.backlog.set(i64::try_from(count).unwrap_or(i64::MAX));
+        metrics
+            .backlog
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
         let age = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
         metrics.oldest.set(age.as_secs_f64());
         Ok(())

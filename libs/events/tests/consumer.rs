@@ -1,5 +1,7 @@
 //! The consumer loop on a bus in memory, in paused time.
 
+#![allow(clippy::unwrap_used, reason = "part of tests only")]
+
 mod fakes;
 
 use std::{
@@ -104,17 +106,27 @@ impl World {
             bus: MemoryBus::new(Duration::ZERO),
             clock: TestClock::start(),
             metrics: Metrics::default(),
-            script: Arc::new(Script { log: Mutex::default(), counts: Mutex::default(), step: Box::new(step) }),
+            script: Arc::new(Script {
+                log: Mutex::default(),
+                counts: Mutex::default(),
+                step: Box::new(step),
+            }),
             shutdown: CancellationToken::new(),
             start: Instant::now(),
         }
     }
 
     fn settings(&self) -> ConsumerSettings {
-        ConsumerSettings { metrics: self.metrics.clone(), ..ConsumerSettings::default() }
+        ConsumerSettings {
+            metrics: self.metrics.clone(),
+            ..ConsumerSettings::default()
+        }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "there is no supervisor in this test")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no supervisor in this test"
+    )]
     fn run(&self, settings: ConsumerSettings) -> JoinHandle<()> {
         tokio::spawn(run_consumer(
             self.bus.clone(),
@@ -128,7 +140,11 @@ impl World {
 
     async fn publish(&self, numbers: std::ops::Range<u64>) {
         let events: Vec<_> = numbers.map(event).collect();
-        for outcome in self.bus.publish(&events, Deadline::after(Duration::from_secs(1))).await {
+        for outcome in self
+            .bus
+            .publish(&events, Deadline::after(Duration::from_secs(1)))
+            .await
+        {
             outcome.unwrap();
         }
     }
@@ -137,14 +153,24 @@ impl World {
     fn times(&self, id: &str) -> Vec<f64> {
         let log = self.script.log.lock().unwrap();
         let own = log.iter().filter(|(logged, _)| logged == id);
-        own.map(|(_, at)| at.duration_since(self.start).as_secs_f64()).collect()
+        own.map(|(_, at)| at.duration_since(self.start).as_secs_f64())
+            .collect()
     }
 
     async fn parked(&self) -> BTreeMap<String, (u64, String)> {
-        let parked = self.bus.parked(0, 100, Deadline::after(Duration::from_secs(1))).await.unwrap();
+        let parked = self
+            .bus
+            .parked(0, 100, Deadline::after(Duration::from_secs(1)))
+            .await
+            .unwrap();
         parked
             .into_iter()
-            .map(|p| (p.message.header("ce-id").unwrap().to_owned(), (p.deliveries, p.reason)))
+            .map(|p| {
+                (
+                    p.message.header("ce-id").unwrap().to_owned(),
+                    (p.deliveries, p.reason),
+                )
+            })
             .collect()
     }
 
@@ -159,11 +185,16 @@ async fn pass(seconds: u64) {
 }
 
 fn retry(reason: &str) -> Do {
-    Do::Fail(HandleError::Retry { reason: reason.to_owned(), after: None })
+    Do::Fail(HandleError::Retry {
+        reason: reason.to_owned(),
+        after: None,
+    })
 }
 
 fn store_away() -> Do {
-    Do::Fail(HandleError::Unavailable { reason: "store away".to_owned() })
+    Do::Fail(HandleError::Unavailable {
+        reason: "store away".to_owned(),
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,14 +214,23 @@ async fn failures_come_back_with_growing_delays_and_are_parked_at_the_limit() {
     let parked = world.parked().await;
     assert_eq!(parked.len(), 3, "{parked:?}");
     assert_eq!(parked["ev-0"], (8, "never".to_owned()));
-    assert_eq!((parked["ev-1"].0, parked["ev-1"].1.contains("told to panic")), (8, true));
-    assert_eq!((parked["ev-3"].0, parked["ev-3"].1.contains("did not end")), (8, true));
+    assert_eq!(
+        (parked["ev-1"].0, parked["ev-1"].1.contains("told to panic")),
+        (8, true)
+    );
+    assert_eq!(
+        (parked["ev-3"].0, parked["ev-3"].1.contains("did not end")),
+        (8, true)
+    );
     let times = world.times("ev-0");
     assert_eq!(times.len(), 8);
     let delays: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     for (nth, delay) in delays.iter().enumerate() {
         let longest = 0.1 * f64::from(1 << nth);
-        assert!((longest / 2.0..=longest + 0.01).contains(delay), "{nth}: {delays:?}");
+        assert!(
+            (longest / 2.0..=longest + 0.01).contains(delay),
+            "{nth}: {delays:?}"
+        );
     }
     assert_eq!(world.times("ev-2").len(), 6);
     let counts = world.metrics.counts();
@@ -207,15 +247,23 @@ async fn long_work_keeps_its_message_and_stands_in_nobodys_way() {
         _ => Do::Ok,
     });
     world.publish(0..100).await;
-    let settings =
-        ConsumerSettings { handle_within: Duration::from_secs(600), ..world.settings() };
+    let settings = ConsumerSettings {
+        handle_within: Duration::from_secs(600),
+        ..world.settings()
+    };
     let one = world.run(settings.clone());
     let two = world.run(settings);
     pass(1).await;
     assert_eq!(world.metrics.counts().handled, 99);
     pass(400).await;
     assert_eq!(world.times("ev-0").len(), 1);
-    assert_eq!((world.metrics.counts().handled, world.metrics.counts().redelivered), (100, 0));
+    assert_eq!(
+        (
+            world.metrics.counts().handled,
+            world.metrics.counts().redelivered
+        ),
+        (100, 0)
+    );
     world.stop(one).await;
     world.stop(two).await;
 }
@@ -224,9 +272,19 @@ async fn long_work_keeps_its_message_and_stands_in_nobodys_way() {
 async fn side_by_side_but_never_more_than_allowed() {
     let world = World::new(|_, _| Do::Sleep(10));
     world.publish(0..50).await;
-    let task = world.run(ConsumerSettings { concurrency: 5, ..world.settings() });
+    let task = world.run(ConsumerSettings {
+        concurrency: 5,
+        ..world.settings()
+    });
     pass(95).await;
-    let log: Vec<_> = world.script.log.lock().unwrap().iter().map(|(_, at)| *at).collect();
+    let log: Vec<_> = world
+        .script
+        .log
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, at)| *at)
+        .collect();
     assert_eq!(log.len(), 50);
     for at in &log {
         let together = log.iter().filter(|other| **other == *at).count();
@@ -239,14 +297,24 @@ async fn side_by_side_but_never_more_than_allowed() {
 async fn an_outage_of_the_store_parks_nothing() {
     let away = Arc::new(Mutex::new(true));
     let told = away.clone();
-    let world = World::new(move |_, _| if *told.lock().unwrap() { store_away() } else { Do::Ok });
+    let world = World::new(move |_, _| {
+        if *told.lock().unwrap() {
+            store_away()
+        } else {
+            Do::Ok
+        }
+    });
     world.publish(0..200).await;
     let task = world.run(world.settings());
     pass(3_600).await;
     assert_eq!(world.parked().await.len(), 0);
     let attempts = world.script.log.lock().unwrap().len();
     assert!(attempts < 20_000, "{attempts} attempts in an hour");
-    assert!(world.metrics.counts().redelivered < 1_000, "{:?}", world.metrics.counts());
+    assert!(
+        world.metrics.counts().redelivered < 1_000,
+        "{:?}",
+        world.metrics.counts()
+    );
     *away.lock().unwrap() = false;
     pass(60).await;
     assert_eq!(world.metrics.counts().handled, 200);
@@ -275,7 +343,10 @@ async fn events_that_hang_on_something_away_leave_room_for_the_others() {
         _ => Do::Ok,
     });
     world.publish(0..3).await;
-    let task = world.run(ConsumerSettings { concurrency: 2, ..world.settings() });
+    let task = world.run(ConsumerSettings {
+        concurrency: 2,
+        ..world.settings()
+    });
     pass(10).await;
     world.publish(3..9).await;
     pass(10).await;
@@ -286,7 +357,9 @@ async fn events_that_hang_on_something_away_leave_room_for_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_race_is_run_again_on_the_spot() {
     let lost = || {
-        let found = CommitError::AlreadyExists { key: NodeKey::new(Label::Story, "s-1") };
+        let found = CommitError::AlreadyExists {
+            key: NodeKey::new(Label::Story, "s-1"),
+        };
         Do::Fail(found.into())
     };
     let world = World::new(move |id, count| match (id, count) {
@@ -298,7 +371,10 @@ async fn a_lost_race_is_run_again_on_the_spot() {
     pass(1).await;
     let counts = world.metrics.counts();
     assert_eq!((counts.handled, counts.parked), (2, 1));
-    assert_eq!((world.times("ev-0").len(), world.times("ev-1").len()), (4, 9));
+    assert_eq!(
+        (world.times("ev-0").len(), world.times("ev-1").len()),
+        (4, 9)
+    );
     assert_eq!(world.parked().await["ev-2"].0, 8);
     // The first is never seen by the bus again, the second once.
     assert_eq!(counts.redelivered, 1 + 7);
@@ -307,7 +383,11 @@ async fn a_lost_race_is_run_again_on_the_spot() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_known_is_tried_for_its_time() {
-    let unknown = || Do::Fail(HandleError::NotYetKnown { what: "task T-1".to_owned() });
+    let unknown = || {
+        Do::Fail(HandleError::NotYetKnown {
+            what: "task T-1".to_owned(),
+        })
+    };
     let world = World::new(move |id, count| match (id, count) {
         ("ev-0", _) => unknown(),
         ("ev-1", 1..=12) => unknown(),
@@ -330,14 +410,19 @@ async fn what_is_not_known_is_tried_for_its_time() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_parked_is_not_lost() {
     let world = World::new(|id, _| match id {
-        "ev-0" => Do::Fail(HandleError::Permanent { reason: "no".to_owned() }),
+        "ev-0" => Do::Fail(HandleError::Permanent {
+            reason: "no".to_owned(),
+        }),
         _ => Do::Ok,
     });
     world.bus.set_park_fails(true);
     world.publish(0..3).await;
     let task = world.run(world.settings());
     pass(600).await;
-    assert_eq!((world.parked().await.len(), world.metrics.counts().parked), (0, 0));
+    assert_eq!(
+        (world.parked().await.len(), world.metrics.counts().parked),
+        (0, 0)
+    );
     assert_eq!(world.bus.unanswered(CONSUMER.name), 1);
     world.bus.set_park_fails(false);
     pass(60).await;
@@ -380,7 +465,11 @@ async fn shutdown_waits_for_running_handlers_within_its_bound() {
     pass(1).await;
     let start = Instant::now();
     world.stop(task).await;
-    assert!(start.elapsed() <= Duration::from_secs(11), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() <= Duration::from_secs(11),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(world.metrics.counts().handled, 1);
     // Neither the cut one nor the held one is lost.
     assert_eq!(world.bus.unanswered(CONSUMER.name), 2);
@@ -392,19 +481,38 @@ async fn shutdown_waits_for_running_handlers_within_its_bound() {
 #[test]
 fn errors_of_the_store_have_their_consequence() {
     let key = || NodeKey::new(Label::Story, "s-1");
-    let away = || Unavailable { store: "x", reason: "y".to_owned(), retryable: true };
+    let away = || Unavailable {
+        store: "x",
+        reason: "y".to_owned(),
+        retryable: true,
+    };
     let of = |error: CommitError| applied(Err(error));
     assert_eq!(applied(Ok(Receipt::default())), Ok(()));
     assert_eq!(of(CommitError::AlreadyApplied), Ok(()));
-    assert!(matches!(of(away().into()), Err(HandleError::Unavailable { .. })));
-    let conflict = CommitError::Conflict { key: key(), expected: 1, found: 2 };
-    assert!(matches!(of(conflict), Err(HandleError::Retry { after: Some(_), .. })));
+    assert!(matches!(
+        of(away().into()),
+        Err(HandleError::Unavailable { .. })
+    ));
+    let conflict = CommitError::Conflict {
+        key: key(),
+        expected: 1,
+        found: 2,
+    };
+    assert!(matches!(
+        of(conflict),
+        Err(HandleError::Retry { after: Some(_), .. })
+    ));
     assert!(matches!(
         of(CommitError::AlreadyExists { key: key() }),
         Err(HandleError::Retry { after: Some(_), .. })
     ));
     let missing = of(CommitError::Missing { key: key() });
-    assert_eq!(missing, Err(HandleError::NotYetKnown { what: "Story/s-1".to_owned() }));
+    assert_eq!(
+        missing,
+        Err(HandleError::NotYetKnown {
+            what: "Story/s-1".to_owned()
+        })
+    );
     let invalid = of(CommitError::Invalid("z".to_owned()));
     assert!(matches!(invalid, Err(HandleError::Permanent { .. })));
 }

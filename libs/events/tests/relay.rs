@@ -1,5 +1,7 @@
 //! The relay between a store and a bus in memory, in paused time.
 
+#![allow(clippy::unwrap_used, reason = "part of tests only")]
+
 mod fakes;
 
 use std::{sync::Arc, time::Duration};
@@ -54,19 +56,34 @@ impl World {
     }
 
     fn settings(&self) -> RelaySettings {
-        RelaySettings { metrics: self.metrics.clone(), ..RelaySettings::default() }
+        RelaySettings {
+            metrics: self.metrics.clone(),
+            ..RelaySettings::default()
+        }
     }
 
     fn relay(&self, settings: RelaySettings) -> (Relay, Committer) {
-        Relay::new(self.store.clone(), self.bus.clone(), self.clock.clone(), settings)
+        Relay::new(
+            self.store.clone(),
+            self.bus.clone(),
+            self.clock.clone(),
+            settings,
+        )
     }
 
-    #[expect(clippy::disallowed_methods, reason = "there is no supervisor in this test")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no supervisor in this test"
+    )]
     fn start(&self, settings: RelaySettings) -> Running {
         let (relay, committer) = self.relay(settings);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(relay.run(shutdown.clone()));
-        Running { committer, shutdown, task }
+        Running {
+            committer,
+            shutdown,
+            task,
+        }
     }
 
     fn counts(&self) -> Counts {
@@ -75,7 +92,11 @@ impl World {
 
     fn commit_of(&self, subject: &str, numbers: std::ops::Range<u64>) -> Commit {
         let now = self.clock.now();
-        let mut commit = Commit::new(Uuid::from_u128(u128::from(numbers.start)), Owner::Planning, now);
+        let mut commit = Commit::new(
+            Uuid::from_u128(u128::from(numbers.start)),
+            Owner::Planning,
+            now,
+        );
         for number in numbers {
             commit.event(event(subject, number, now));
         }
@@ -84,13 +105,19 @@ impl World {
 
     async fn commit(&self, committer: &Committer, numbers: std::ops::Range<u64>) {
         let commit = self.commit_of("planning.story.created", numbers);
-        committer.commit(commit, Deadline::after(Duration::from_secs(1))).await.unwrap();
+        committer
+            .commit(commit, Deadline::after(Duration::from_secs(1)))
+            .await
+            .unwrap();
     }
 
     async fn commit_other(&self, committer: &Committer, numbers: std::ops::Range<u64>) {
         let mut commit = self.commit_of("workflow.state.changed", numbers);
         commit.writer = Owner::Workflow;
-        committer.commit(commit, Deadline::after(Duration::from_secs(1))).await.unwrap();
+        committer
+            .commit(commit, Deadline::after(Duration::from_secs(1)))
+            .await
+            .unwrap();
     }
 
     fn stored(&self) -> usize {
@@ -120,7 +147,9 @@ async fn a_commit_is_on_the_bus_at_once_and_leaves_the_outbox_in_batches() {
     let running = world.start(world.settings());
     pass(0.001).await;
     for start in 0..200 {
-        world.commit(&running.committer, start * 2..start * 2 + 2).await;
+        world
+            .commit(&running.committer, start * 2..start * 2 + 2)
+            .await;
     }
     pass(0.01).await;
     assert_eq!(world.stored(), 400);
@@ -129,7 +158,10 @@ async fn a_commit_is_on_the_bus_at_once_and_leaves_the_outbox_in_batches() {
     assert_eq!(world.store.rows(), 0);
     assert!(world.store.settles() <= 3, "{}", world.store.settles());
     let counts = world.counts();
-    assert_eq!((counts.published, counts.swept, counts.overflow), (400, 0, 0));
+    assert_eq!(
+        (counts.published, counts.swept, counts.overflow),
+        (400, 0, 0)
+    );
     running.stop().await;
 }
 
@@ -139,7 +171,10 @@ async fn a_failed_commit_says_nothing() {
     let running = world.start(world.settings());
     world.store.set_down(true);
     let commit = world.commit_of("planning.story.created", 0..1);
-    let outcome = running.committer.commit(commit, Deadline::after(Duration::from_secs(1))).await;
+    let outcome = running
+        .committer
+        .commit(commit, Deadline::after(Duration::from_secs(1)))
+        .await;
     assert!(matches!(outcome, Err(CommitError::Unavailable(_))));
     world.store.set_down(false);
     pass(30.0).await;
@@ -152,14 +187,18 @@ async fn what_another_process_left_behind_is_swept() {
     let world = World::new(Duration::ZERO);
     let now = world.clock.now();
     for number in 0..2_000 {
-        world.store.leave(event("planning.story.created", number, now), now, None);
+        world
+            .store
+            .leave(event("planning.story.created", number, now), now, None);
     }
     let running = world.start(world.settings());
     pass(1.0).await;
     assert_eq!((world.stored(), world.store.rows()), (2_000, 0));
     // Later ones are left alone as long as their own process may bring them.
     let now = world.clock.now();
-    world.store.leave(event("planning.story.created", 9_999, now), now, None);
+    world
+        .store
+        .leave(event("planning.story.created", 9_999, now), now, None);
     pass(4.0).await;
     assert_eq!(world.stored(), 2_000);
     pass(5.0).await;
@@ -171,7 +210,10 @@ async fn what_another_process_left_behind_is_swept() {
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_does_not_run_loses_nothing_and_blocks_nobody() {
     let world = World::new(Duration::ZERO);
-    let settings = RelaySettings { queue: 10, ..world.settings() };
+    let settings = RelaySettings {
+        queue: 10,
+        ..world.settings()
+    };
     let (relay, committer) = world.relay(settings);
     for number in 0..50 {
         world.commit(&committer, number..number + 1).await;
@@ -232,11 +274,15 @@ async fn a_full_stream_holds_up_its_own_events_alone() {
     world.bus.set_full(STREAM, true);
     // More than one page of them, older than everything else.
     for number in 0..1_500 {
-        world.store.leave(event("planning.story.created", number, now), now, None);
+        world
+            .store
+            .leave(event("planning.story.created", number, now), now, None);
     }
     let later = now.plus(Duration::from_millis(1));
     for number in 2_000..2_700 {
-        world.store.leave(event("workflow.state.changed", number, later), later, None);
+        world
+            .store
+            .leave(event("workflow.state.changed", number, later), later, None);
     }
     pass(0.01).await;
     let running = world.start(world.settings());
@@ -247,7 +293,11 @@ async fn a_full_stream_holds_up_its_own_events_alone() {
     assert_eq!(world.counts().backlog, 1_510);
     let calm = world.bus.publishes();
     pass(300.0).await;
-    assert!(world.bus.publishes() - calm < 200, "{}", world.bus.publishes() - calm);
+    assert!(
+        world.bus.publishes() - calm < 200,
+        "{}",
+        world.bus.publishes() - calm
+    );
     world.bus.set_full(STREAM, false);
     pass(60.0).await;
     assert_eq!((world.stored(), world.store.rows()), (1_510, 0));
@@ -258,7 +308,9 @@ async fn a_full_stream_holds_up_its_own_events_alone() {
 async fn an_event_that_the_bus_refuses_does_not_stop_the_others() {
     let world = World::new(Duration::ZERO);
     let now = world.clock.now();
-    world.store.leave(event("nobody.listens", 1, now), now, None);
+    world
+        .store
+        .leave(event("nobody.listens", 1, now), now, None);
     pass(0.01).await;
     let running = world.start(world.settings());
     world.commit(&running.committer, 10..20).await;
@@ -318,11 +370,21 @@ async fn marks_of_a_dead_process_are_taken_back() {
 #[tokio::test(start_paused = true)]
 async fn two_relays_on_one_outbox_do_no_harm() {
     let world = World::new(Duration::ZERO);
-    let one = world.start(RelaySettings { seed: 1, ..world.settings() });
-    let two = world.start(RelaySettings { seed: 2, ..world.settings() });
+    let one = world.start(RelaySettings {
+        seed: 1,
+        ..world.settings()
+    });
+    let two = world.start(RelaySettings {
+        seed: 2,
+        ..world.settings()
+    });
     world.bus.set_down(true);
     for number in 0..100 {
-        let committer = if number % 2 == 0 { &one.committer } else { &two.committer };
+        let committer = if number % 2 == 0 {
+            &one.committer
+        } else {
+            &two.committer
+        };
         world.commit(committer, number..number + 1).await;
         pass(0.2).await;
     }
@@ -349,7 +411,11 @@ async fn shutdown_publishes_what_is_queued_within_its_bound() {
     world.commit(&running.committer, 510..520).await;
     let start = tokio::time::Instant::now();
     running.stop().await;
-    assert!(start.elapsed() <= Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() <= Duration::from_secs(6),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!((world.stored(), world.store.rows()), (500, 20));
 }
 
@@ -365,9 +431,16 @@ async fn old_rows_are_pruned_by_age_and_idleness_costs_little() {
     let (inbox, requests) = prunes[0];
     assert_eq!(requests.since(inbox), 24 * day);
     let age = world.clock.now().since(inbox);
-    assert!(age > 31 * day && age < 31 * day + Duration::from_secs(3_600), "{age:?}");
+    assert!(
+        age > 31 * day && age < 31 * day + Duration::from_secs(3_600),
+        "{age:?}"
+    );
     // One look every two seconds, no publish.
-    assert!((1_300..2_700).contains(&world.store.reads()), "{}", world.store.reads());
+    assert!(
+        (1_300..2_700).contains(&world.store.reads()),
+        "{}",
+        world.store.reads()
+    );
     assert_eq!(world.bus.publishes(), 0);
     running.stop().await;
 }

@@ -1,6 +1,10 @@
 //! Real servers for the tests: the shared one, and ones of our own to be killed.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "part of tests only")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "part of tests only"
+)]
 
 use std::{
     net::TcpListener,
@@ -34,7 +38,10 @@ pub fn given(key: &str) -> Option<String> {
     let value = std::env::var(key).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name == "nats"), "nats is required: {key} is not set");
+        assert!(
+            !required.split(',').any(|name| name == "nats"),
+            "nats is required: {key} is not set"
+        );
         println!("not exercised: nats ({key} not set)");
     }
     value
@@ -50,7 +57,11 @@ pub struct Deployed {
 /// A name that nobody uses at the same time.
 pub fn deployment() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "t{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 pub fn settings(url: &str, deployment: &str) -> Settings {
@@ -67,7 +78,11 @@ impl Deployed {
         let url = given("FLEET_TEST_NATS_URL")?;
         let deployment = deployment();
         let bus = NatsBus::connect(settings(&url, &deployment)).await.unwrap();
-        let deployed = Self { bus, url, deployment };
+        let deployed = Self {
+            bus,
+            url,
+            deployment,
+        };
         // A process of the same number may have left something behind.
         deployed.close().await;
         assert_eq!(deployed.bus.apply(soon()).await.unwrap(), []);
@@ -118,8 +133,18 @@ impl Server {
     pub fn stopped() -> Option<Self> {
         let binary = PathBuf::from(given("FLEET_TEST_NATS_SERVER")?);
         // Free now, and nobody else's while the test runs, as far as one can know.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Self { binary, port, directory: TempDir::new().unwrap(), child: None, arguments: Vec::new() })
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Some(Self {
+            binary,
+            port,
+            directory: TempDir::new().unwrap(),
+            child: None,
+            arguments: Vec::new(),
+        })
     }
 
     pub fn url(&self) -> String {
@@ -128,10 +153,16 @@ impl Server {
 
     /// Starts and waits for the port.
     pub async fn start(&mut self) {
-        let child = command(&self.binary, self.directory.path(), self.port).args(&self.arguments).spawn().unwrap();
+        let child = command(&self.binary, self.directory.path(), self.port)
+            .args(&self.arguments)
+            .spawn()
+            .unwrap();
         self.child = Some(child);
         let end = Instant::now() + PATIENCE;
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .is_err()
+        {
             assert!(Instant::now() < end, "nats-server did not start");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -145,9 +176,16 @@ impl Server {
 
     /// SIGSTOP or SIGCONT: a peer that is there and says nothing.
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().and_then(Child::id).expect("it was started");
-        let status =
-            Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().await;
+        let pid = self
+            .child
+            .as_ref()
+            .and_then(Child::id)
+            .expect("it was started");
+        let status = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(pid.to_string())
+            .status()
+            .await;
         assert!(status.unwrap().success());
     }
 }

@@ -12,7 +12,10 @@ use crate::Bus;
 /// A consumer gets its subjects, all from the beginning, and nothing else; each consumer has
 /// its own account.
 pub async fn consumers_get_what_they_filter(bus: Arc<dyn Bus>) {
-    let both = forever(Consumer { filter_subjects: &[CREATED, UPDATED], ..consumer("both") });
+    let both = forever(Consumer {
+        filter_subjects: &[CREATED, UPDATED],
+        ..consumer("both")
+    });
     let mut early = bus.subscribe(both, soon()).await.unwrap();
     publish(
         &bus,
@@ -24,7 +27,10 @@ pub async fn consumers_get_what_they_filter(bus: Arc<dyn Bus>) {
         ],
     )
     .await;
-    let mut one = bus.subscribe(forever(consumer("one")), soon()).await.unwrap();
+    let mut one = bus
+        .subscribe(forever(consumer("one")), soon())
+        .await
+        .unwrap();
     let mut got = ids(&take(&mut early, 2).await);
     got.sort();
     assert_eq!(got, ["ev-filter-1", "ev-filter-2"]);
@@ -46,7 +52,11 @@ pub async fn subscriptions_share_a_consumer(bus: Arc<dyn Bus>) {
         while seen.len() < usize::try_from(round * 10 + 10).unwrap() {
             assert!(Instant::now() < end, "only {} came", seen.len());
             for (side, subscription) in [&mut left, &mut right].into_iter().enumerate() {
-                for delivery in subscription.fetch(3, Duration::from_millis(50)).await.unwrap() {
+                for delivery in subscription
+                    .fetch(3, Duration::from_millis(50))
+                    .await
+                    .unwrap()
+                {
                     assert_eq!(delivery.deliveries(), 1);
                     assert!(seen.insert(id(&*delivery)), "{} came twice", id(&*delivery));
                     delivery.ack().await.unwrap();
@@ -87,7 +97,10 @@ async fn nothing_lost(bus: &Arc<dyn Bus>) {
 
 /// Who takes a message and dies over it gives it to the others, marked as a redelivery.
 pub async fn unanswered_messages_come_again(bus: Arc<dyn Bus>) {
-    let hasty = forever(Consumer { ack_wait_secs: 1, ..consumer("hasty") });
+    let hasty = forever(Consumer {
+        ack_wait_secs: 1,
+        ..consumer("hasty")
+    });
     publish(&bus, &events("hasty", 0..2)).await;
     let mut dying = bus.subscribe(hasty, soon()).await.unwrap();
     let taken = take(&mut dying, 2).await;
@@ -106,7 +119,10 @@ pub async fn unanswered_messages_come_again(bus: Arc<dyn Bus>) {
 
 /// Heartbeats keep a message with its worker beyond the ack wait.
 pub async fn in_progress_puts_the_redelivery_off(bus: Arc<dyn Bus>) {
-    let slow = forever(Consumer { ack_wait_secs: 1, ..consumer("slow") });
+    let slow = forever(Consumer {
+        ack_wait_secs: 1,
+        ..consumer("slow")
+    });
     publish(&bus, &[event("slow", 1)]).await;
     let mut worker = bus.subscribe(slow, soon()).await.unwrap();
     let mut other = bus.subscribe(slow, soon()).await.unwrap();
@@ -125,13 +141,24 @@ pub async fn in_progress_puts_the_redelivery_off(bus: Arc<dyn Bus>) {
 /// A message that is put off comes after its delay, not before; without a delay, at once.
 pub async fn a_retry_comes_after_its_delay(bus: Arc<dyn Bus>) {
     publish(&bus, &[event("retry", 1)]).await;
-    let mut subscription = bus.subscribe(forever(consumer("retry")), soon()).await.unwrap();
+    let mut subscription = bus
+        .subscribe(forever(consumer("retry")), soon())
+        .await
+        .unwrap();
     let message = take(&mut subscription, 1).await.remove(0);
     let start = Instant::now();
     message.retry(Duration::from_millis(700)).await.unwrap();
     let message = take(&mut subscription, 1).await.remove(0);
-    assert!(start.elapsed() >= Duration::from_millis(650), "after {:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(10), "after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(650),
+        "after {:?}",
+        start.elapsed()
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "after {:?}",
+        start.elapsed()
+    );
     assert_eq!(message.deliveries(), 2);
     message.retry(Duration::ZERO).await.unwrap();
     let message = take(&mut subscription, 1).await.remove(0);
@@ -143,7 +170,10 @@ pub async fn a_retry_comes_after_its_delay(bus: Arc<dyn Bus>) {
 /// Terminated is for ever, for this consumer alone, and the number of deliveries knows no
 /// limit of the bus itself.
 pub async fn terminated_messages_never_come_again(bus: Arc<dyn Bus>) {
-    let hasty = forever(Consumer { ack_wait_secs: 1, ..consumer("terminate") });
+    let hasty = forever(Consumer {
+        ack_wait_secs: 1,
+        ..consumer("terminate")
+    });
     publish(&bus, &events("terminate", 0..2)).await;
     let mut subscription = bus.subscribe(hasty, soon()).await.unwrap();
     for delivery in take(&mut subscription, 2).await {
@@ -155,37 +185,70 @@ pub async fn terminated_messages_never_come_again(bus: Arc<dyn Bus>) {
     }
     for deliveries in 2..14 {
         let again = take(&mut subscription, 1).await.remove(0);
-        assert_eq!((id(&*again).as_str(), again.deliveries()), ("ev-terminate-1", deliveries));
+        assert_eq!(
+            (id(&*again).as_str(), again.deliveries()),
+            ("ev-terminate-1", deliveries)
+        );
         again.retry(Duration::ZERO).await.unwrap();
     }
-    take(&mut subscription, 1).await.remove(0).ack().await.unwrap();
-    let quiet = subscription.fetch(10, Duration::from_millis(1_500)).await.unwrap();
+    take(&mut subscription, 1)
+        .await
+        .remove(0)
+        .ack()
+        .await
+        .unwrap();
+    let quiet = subscription
+        .fetch(10, Duration::from_millis(1_500))
+        .await
+        .unwrap();
     assert!(quiet.is_empty(), "{:?}", ids(&quiet));
-    let mut other = bus.subscribe(forever(consumer("other")), soon()).await.unwrap();
+    let mut other = bus
+        .subscribe(forever(consumer("other")), soon())
+        .await
+        .unwrap();
     assert_eq!(take(&mut other, 2).await.len(), 2);
 }
 
 /// Messages that wait for their delay stand in nobody's way.
 pub async fn put_off_messages_do_not_stall_the_others(bus: Arc<dyn Bus>) {
     publish(&bus, &events("stall", 0..3)).await;
-    let mut subscription = bus.subscribe(forever(consumer("stall")), soon()).await.unwrap();
+    let mut subscription = bus
+        .subscribe(forever(consumer("stall")), soon())
+        .await
+        .unwrap();
     for delivery in take(&mut subscription, 3).await {
         delivery.retry(Duration::from_secs(60)).await.unwrap();
     }
     publish(&bus, &events("stall", 3..53)).await;
     let start = Instant::now();
     let others = take(&mut subscription, 50).await;
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(others.iter().all(|delivery| delivery.deliveries() == 1));
 }
 
 /// An idle fetch waits as long as it was told and then gives nothing; a message wakes it.
 pub async fn a_fetch_waits_and_is_woken(bus: Arc<dyn Bus>) {
-    let mut subscription = bus.subscribe(forever(consumer("woken")), soon()).await.unwrap();
+    let mut subscription = bus
+        .subscribe(forever(consumer("woken")), soon())
+        .await
+        .unwrap();
     let start = Instant::now();
-    assert!(subscription.fetch(5, Duration::from_millis(300)).await.unwrap().is_empty());
+    assert!(
+        subscription
+            .fetch(5, Duration::from_millis(300))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let waited = start.elapsed();
-    assert!((Duration::from_millis(250)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(250)..Duration::from_secs(5)).contains(&waited),
+        "{waited:?}"
+    );
     for number in 0..3 {
         let start = Instant::now();
         let (got, ()) = tokio::join!(subscription.fetch(5, PATIENCE), async {

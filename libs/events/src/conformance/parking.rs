@@ -20,14 +20,23 @@ fn parked(consumer: &str, delivery: &dyn Delivery) -> Parked {
 pub async fn parked_messages_are_kept_once_listed_and_dropped(bus: Arc<dyn Bus>) {
     assert_eq!(bus.parked(0, 10, soon()).await.unwrap(), []);
     publish(&bus, &events("park", 0..5)).await;
-    let mut subscription = bus.subscribe(forever(consumer("park")), soon()).await.unwrap();
+    let mut subscription = bus
+        .subscribe(forever(consumer("park")), soon())
+        .await
+        .unwrap();
     let deliveries = take(&mut subscription, 5).await;
     for delivery in &deliveries {
-        bus.park(&parked("park", &**delivery), soon()).await.unwrap();
-        bus.park(&parked("park", &**delivery), soon()).await.unwrap();
+        bus.park(&parked("park", &**delivery), soon())
+            .await
+            .unwrap();
+        bus.park(&parked("park", &**delivery), soon())
+            .await
+            .unwrap();
     }
     // The same message, given up by another consumer, is another matter.
-    bus.park(&parked("other", &*deliveries[0]), soon()).await.unwrap();
+    bus.park(&parked("other", &*deliveries[0]), soon())
+        .await
+        .unwrap();
     let all = bus.parked(0, 100, soon()).await.unwrap();
     assert_eq!(all.len(), 6);
     for (found, delivery) in all.iter().zip(&deliveries) {
@@ -64,11 +73,16 @@ pub async fn parked_messages_are_kept_once_listed_and_dropped(bus: Arc<dyn Bus>)
 /// still knows the first message by its id, and happens once.
 pub async fn a_replay_is_the_same_event_for_one_consumer(bus: Arc<dyn Bus>) {
     publish(&bus, &[event("replay", 1)]).await;
-    let mut subscription = bus.subscribe(forever(consumer("replay")), soon()).await.unwrap();
+    let mut subscription = bus
+        .subscribe(forever(consumer("replay")), soon())
+        .await
+        .unwrap();
     let delivery = take(&mut subscription, 1).await.remove(0);
     let original = Event::from_parts(delivery.message()).unwrap();
     let first: RawMessage = delivery.message().clone();
-    bus.park(&parked("replay", &*delivery), soon()).await.unwrap();
+    bus.park(&parked("replay", &*delivery), soon())
+        .await
+        .unwrap();
     delivery.terminate().await.unwrap();
     let sequence = bus.parked(0, 1, soon()).await.unwrap()[0].sequence;
     assert!(bus.replay_parked(sequence, soon()).await.unwrap());
@@ -77,13 +91,18 @@ pub async fn a_replay_is_the_same_event_for_one_consumer(bus: Arc<dyn Bus>) {
     let replayed = take(&mut subscription, 1).await.remove(0);
     let message = replayed.message();
     assert_eq!(message.header(TARGET_CONSUMER), Some("replay"));
-    assert_eq!((&message.subject, &message.body), (&first.subject, &first.body));
+    assert_eq!(
+        (&message.subject, &message.body),
+        (&first.subject, &first.body)
+    );
     assert!(message.sequence > first.sequence);
     assert_eq!(replayed.deliveries(), 1);
     assert_eq!(Event::from_parts(message).unwrap(), original);
 
     // Given up again, it can be replayed again.
-    bus.park(&parked("replay", &*replayed), soon()).await.unwrap();
+    bus.park(&parked("replay", &*replayed), soon())
+        .await
+        .unwrap();
     replayed.terminate().await.unwrap();
     let sequence = bus.parked(0, 1, soon()).await.unwrap()[0].sequence;
     assert!(bus.replay_parked(sequence, soon()).await.unwrap());
@@ -99,14 +118,20 @@ pub async fn large_messages_can_be_parked(bus: Arc<dyn Bus>) {
     large.payload = format!("{{\"text\":\"{}\"}}", "x".repeat(1_000_000));
     large.aggregate = "a".repeat(2_000);
     publish(&bus, &[large.clone()]).await;
-    let mut subscription = bus.subscribe(forever(consumer("heavy")), soon()).await.unwrap();
+    let mut subscription = bus
+        .subscribe(forever(consumer("heavy")), soon())
+        .await
+        .unwrap();
     let delivery = take(&mut subscription, 1).await.remove(0);
     let mut given_up = parked("heavy", &*delivery);
     given_up.reason = "ü".repeat(500);
     bus.park(&given_up, soon()).await.unwrap();
     delivery.terminate().await.unwrap();
     let kept = bus.parked(0, 10, soon()).await.unwrap().remove(0);
-    assert_eq!((kept.message.body.len(), &kept.reason), (large.payload.len(), &given_up.reason));
+    assert_eq!(
+        (kept.message.body.len(), &kept.reason),
+        (large.payload.len(), &given_up.reason)
+    );
     assert!(bus.replay_parked(kept.sequence, soon()).await.unwrap());
     let replayed = take(&mut subscription, 1).await;
     assert_eq!(ids(&replayed), ["ev-heavy-1"]);

@@ -14,9 +14,7 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::world::{PATIENCE, consumer, event, events, forever, publish, soon, until};
-use crate::{
-    Backoff, Bus, ConsumerSettings, Event, HandleError, Handler, Metrics, run_consumer,
-};
+use crate::{Backoff, Bus, ConsumerSettings, Event, HandleError, Handler, Metrics, run_consumer};
 
 #[derive(Debug)]
 struct Noon;
@@ -39,7 +37,10 @@ impl Script {
     fn new(
         verdict: impl Fn(&Event, u64) -> Result<(), HandleError> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { handled: Mutex::default(), verdict: Box::new(verdict) })
+        Arc::new(Self {
+            handled: Mutex::default(),
+            verdict: Box::new(verdict),
+        })
     }
 
     fn handled(&self) -> BTreeMap<String, u64> {
@@ -69,12 +70,18 @@ struct Running {
 
 impl Running {
     fn new() -> Self {
-        Self { tasks: JoinSet::new(), shutdown: CancellationToken::new(), metrics: Metrics::default() }
+        Self {
+            tasks: JoinSet::new(),
+            shutdown: CancellationToken::new(),
+            metrics: Metrics::default(),
+        }
     }
 
     fn run(&mut self, bus: &Arc<dyn Bus>, consumer: &'static Consumer, handler: Arc<dyn Handler>) {
-        let quick =
-            Backoff { first: Duration::from_millis(20), max: Duration::from_millis(100) };
+        let quick = Backoff {
+            first: Duration::from_millis(20),
+            max: Duration::from_millis(100),
+        };
         let settings = ConsumerSettings {
             backoff: quick,
             not_yet_known_backoff: quick,
@@ -83,7 +90,14 @@ impl Running {
             ..ConsumerSettings::default()
         };
         let (bus, shutdown) = (bus.clone(), self.shutdown.clone());
-        self.tasks.spawn(run_consumer(bus, consumer, handler, Arc::new(Noon), settings, shutdown));
+        self.tasks.spawn(run_consumer(
+            bus,
+            consumer,
+            handler,
+            Arc::new(Noon),
+            settings,
+            shutdown,
+        ));
     }
 
     async fn stop(mut self) {
@@ -92,7 +106,11 @@ impl Running {
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
-        assert!(start.elapsed() < PATIENCE, "stopping took {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < PATIENCE,
+            "stopping took {:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -106,7 +124,9 @@ pub async fn a_poison_message_is_parked_and_slows_nobody(bus: Arc<dyn Bus>) {
     batch.extend(events("good", 0..40));
     publish(&bus, &batch).await;
     let script = Script::new(|event, _| match event.id.as_str() {
-        "ev-poison-2" => Err(HandleError::Permanent { reason: "missing field `x`".to_owned() }),
+        "ev-poison-2" => Err(HandleError::Permanent {
+            reason: "missing field `x`".to_owned(),
+        }),
         "ev-poison-3" => panic!("out of cheese"),
         "ev-poison-4" => Err(HandleError::Retry {
             reason: "always fails".to_owned(),
@@ -118,11 +138,19 @@ pub async fn a_poison_message_is_parked_and_slows_nobody(bus: Arc<dyn Bus>) {
     running.run(&bus, forever(consumer("poison")), script.clone());
     let start = Instant::now();
     until("handling the good events", async || {
-        script.handled().keys().filter(|id| id.starts_with("ev-good")).count() == 40
+        script
+            .handled()
+            .keys()
+            .filter(|id| id.starts_with("ev-good"))
+            .count()
+            == 40
     })
     .await;
     let good_after = start.elapsed();
-    until("parking", async || bus.parked(0, 10, soon()).await.unwrap().len() == 4).await;
+    until("parking", async || {
+        bus.parked(0, 10, soon()).await.unwrap().len() == 4
+    })
+    .await;
     assert!(good_after < Duration::from_secs(5), "{good_after:?}");
     let parked: BTreeMap<_, _> = bus
         .parked(0, 10, soon())
@@ -139,7 +167,11 @@ pub async fn a_poison_message_is_parked_and_slows_nobody(bus: Arc<dyn Bus>) {
     ] {
         let found = &parked[id];
         assert!(found.reason.contains(reason), "{id}: {}", found.reason);
-        assert_eq!((found.deliveries, found.consumer.as_str()), (deliveries, "poison"), "{id}");
+        assert_eq!(
+            (found.deliveries, found.consumer.as_str()),
+            (deliveries, "poison"),
+            "{id}"
+        );
         assert_eq!(found.parked_at, "2025-11-08T12:00:00.000Z");
     }
     let counts = running.metrics.counts();
@@ -152,17 +184,28 @@ pub async fn a_poison_message_is_parked_and_slows_nobody(bus: Arc<dyn Bus>) {
 pub async fn what_stays_unknown_is_parked_in_time(bus: Arc<dyn Bus>) {
     publish(&bus, &events("unknown", 0..3)).await;
     let script = Script::new(|event, count| match (event.id.as_str(), count) {
-        ("ev-unknown-0", _) => Err(HandleError::NotYetKnown { what: "task T-9".to_owned() }),
-        ("ev-unknown-1", 1..=4) => Err(HandleError::NotYetKnown { what: "task T-1".to_owned() }),
+        ("ev-unknown-0", _) => Err(HandleError::NotYetKnown {
+            what: "task T-9".to_owned(),
+        }),
+        ("ev-unknown-1", 1..=4) => Err(HandleError::NotYetKnown {
+            what: "task T-1".to_owned(),
+        }),
         _ => Ok(()),
     });
     let mut running = Running::new();
     running.run(&bus, forever(consumer("unknown")), script.clone());
-    until("parking", async || !bus.parked(0, 10, soon()).await.unwrap().is_empty()).await;
+    until("parking", async || {
+        !bus.parked(0, 10, soon()).await.unwrap().is_empty()
+    })
+    .await;
     until("handling", async || running.metrics.counts().handled == 2).await;
     let parked = bus.parked(0, 10, soon()).await.unwrap();
     assert_eq!(parked.len(), 1);
-    assert!(parked[0].reason.contains("task T-9"), "{}", parked[0].reason);
+    assert!(
+        parked[0].reason.contains("task T-9"),
+        "{}",
+        parked[0].reason
+    );
     // More often than other failures: max_deliveries is 3.
     assert!(parked[0].deliveries > 5, "{}", parked[0].deliveries);
     assert_eq!(script.handled()["ev-unknown-1"], 5);
@@ -172,7 +215,9 @@ pub async fn what_stays_unknown_is_parked_in_time(bus: Arc<dyn Bus>) {
 /// What one consumer parked is replayed to it alone.
 pub async fn a_replay_reaches_its_target_alone(bus: Arc<dyn Bus>) {
     let broken = Script::new(|event, count| match (event.id.as_str(), count) {
-        ("ev-target-1", 1) => Err(HandleError::Permanent { reason: "not today".to_owned() }),
+        ("ev-target-1", 1) => Err(HandleError::Permanent {
+            reason: "not today".to_owned(),
+        }),
         _ => Ok(()),
     });
     let other = Script::new(|_, _| Ok(()));
@@ -180,17 +225,27 @@ pub async fn a_replay_reaches_its_target_alone(bus: Arc<dyn Bus>) {
     running.run(&bus, forever(consumer("broken")), broken.clone());
     running.run(&bus, forever(consumer("other")), other.clone());
     publish(&bus, &events("target", 0..3)).await;
-    until("parking", async || !bus.parked(0, 10, soon()).await.unwrap().is_empty()).await;
+    until("parking", async || {
+        !bus.parked(0, 10, soon()).await.unwrap().is_empty()
+    })
+    .await;
     let parked = bus.parked(0, 10, soon()).await.unwrap().remove(0);
     assert!(bus.replay_parked(parked.sequence, soon()).await.unwrap());
-    until("the replay", async || broken.handled().get("ev-target-1") == Some(&2)).await;
+    until("the replay", async || {
+        broken.handled().get("ev-target-1") == Some(&2)
+    })
+    .await;
     // One more event behind the replay: when the other has it, it has passed the replay.
     publish(&bus, &[event("target", 3)]).await;
     until("the last event", async || {
         other.handled().contains_key("ev-target-3") && broken.handled().len() == 4
     })
     .await;
-    assert!(other.handled().values().all(|count| *count == 1), "{:?}", other.handled());
+    assert!(
+        other.handled().values().all(|count| *count == 1),
+        "{:?}",
+        other.handled()
+    );
     running.stop().await;
 }
 
@@ -213,9 +268,16 @@ impl Handler for Newest {
         let mut flaky = self.flaky.lock().unwrap();
         let count = flaky.entry(event.id.to_string()).or_default();
         *count += 1;
-        if *count == 1 && event.body["value"].as_u64().is_some_and(|value| value % 3 == 0) {
+        if *count == 1
+            && event.body["value"]
+                .as_u64()
+                .is_some_and(|value| value % 3 == 0)
+        {
             let reason = "answer lost".to_owned();
-            return Err(HandleError::Retry { reason, after: Some(Duration::from_millis(60)) });
+            return Err(HandleError::Retry {
+                reason,
+                after: Some(Duration::from_millis(60)),
+            });
         }
         Ok(())
     }
@@ -281,7 +343,10 @@ pub async fn a_thousand_events_arrive_once(bus: Arc<dyn Bus>) {
     for batch in 0..10 {
         publish(&bus, &events("many", batch * 100..batch * 100 + 100)).await;
     }
-    until("handling a thousand", async || running.metrics.counts().handled >= 1_000).await;
+    until("handling a thousand", async || {
+        running.metrics.counts().handled >= 1_000
+    })
+    .await;
     let handled = script.handled();
     assert_eq!(handled.len(), 1_000);
     assert!(handled.values().all(|count| *count == 1));

@@ -6,9 +6,15 @@ use super::world::{CREATED, PATIENCE, QUIET, UPDATED, event, event_on, events, p
 use crate::{Bus, Tail};
 
 async fn next(tail: &mut Box<dyn Tail>) -> (u64, String) {
-    let message = tokio::time::timeout(PATIENCE, tail.next()).await.unwrap().unwrap();
+    let message = tokio::time::timeout(PATIENCE, tail.next())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(message.stream, "PLANNING_EVENTS");
-    (message.sequence, message.header("ce-id").unwrap_or_default().to_owned())
+    (
+        message.sequence,
+        message.header("ce-id").unwrap_or_default().to_owned(),
+    )
 }
 
 async fn quiet(tail: &mut Box<dyn Tail>) {
@@ -21,7 +27,10 @@ async fn quiet(tail: &mut Box<dyn Tail>) {
 pub async fn a_tail_sees_everything_from_now_on_in_order(bus: Arc<dyn Bus>) {
     publish(&bus, &events("tail", 0..5)).await;
     let mut all = bus.tail(&PLANNING_EVENTS, &[], soon()).await.unwrap();
-    let mut some = bus.tail(&PLANNING_EVENTS, &[UPDATED], soon()).await.unwrap();
+    let mut some = bus
+        .tail(&PLANNING_EVENTS, &[UPDATED], soon())
+        .await
+        .unwrap();
     quiet(&mut all).await;
     let mut expected = Vec::new();
     for round in 0..5_u64 {
@@ -32,7 +41,11 @@ pub async fn a_tail_sees_everything_from_now_on_in_order(bus: Arc<dyn Bus>) {
             })
             .collect();
         for (event, outcome) in batch.iter().zip(bus.publish(&batch, soon()).await) {
-            expected.push((outcome.unwrap().sequence, event.id.to_string(), event.subject.clone()));
+            expected.push((
+                outcome.unwrap().sequence,
+                event.id.to_string(),
+                event.subject.clone(),
+            ));
         }
     }
     expected.sort();

@@ -102,7 +102,11 @@ pub(super) async fn take(
     let until = Instant::now() + PATIENCE;
     let mut taken = Vec::new();
     while taken.len() < count {
-        assert!(Instant::now() < until, "{} of {count} messages came", taken.len());
+        assert!(
+            Instant::now() < until,
+            "{} of {count} messages came",
+            taken.len()
+        );
         let wait = Duration::from_millis(500);
         taken.extend(subscription.fetch(count - taken.len(), wait).await.unwrap());
     }
@@ -118,7 +122,11 @@ pub(super) async fn nothing(subscription: &mut Box<dyn Subscription>) {
 
 /// The event id of a delivery.
 pub(super) fn id(delivery: &dyn Delivery) -> String {
-    delivery.message().header("ce-id").unwrap_or_default().to_owned()
+    delivery
+        .message()
+        .header("ce-id")
+        .unwrap_or_default()
+        .to_owned()
 }
 
 pub(super) fn ids(deliveries: &[Box<dyn Delivery>]) -> Vec<String> {

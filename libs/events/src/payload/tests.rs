@@ -38,7 +38,10 @@ impl fleet_types::Ids for NoIds {
 }
 
 fn schema<T: JsonSchema>(settings: SchemaSettings) -> Value {
-    settings.into_generator().into_root_schema_for::<T>().to_value()
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
 }
 
 fn again<T: Payload + DeserializeOwned>(body: &Value) -> Result<Value, String> {
@@ -60,9 +63,17 @@ impl Case {
         let event_type = T::SUBJECT.split_once('.').unwrap().1;
         written["properties"]["event_type"] =
             json!({ "const": event_type, "description": "The subject without its first word." });
-        written["required"].as_array_mut().unwrap().push("event_type".into());
+        written["required"]
+            .as_array_mut()
+            .unwrap()
+            .push("event_type".into());
         let read = schema::<T>(SchemaSettings::draft2020_12().for_deserialize());
-        Self { subject: T::SUBJECT, written, read, again: again::<T> }
+        Self {
+            subject: T::SUBJECT,
+            written,
+            read,
+            again: again::<T>,
+        }
     }
 }
 
@@ -77,9 +88,19 @@ fn golden(name: &str) -> Value {
 }
 
 fn names(schema: &Value) -> (BTreeSet<String>, BTreeSet<String>) {
-    let properties = schema["properties"].as_object().unwrap().keys().cloned().collect();
+    let properties = schema["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     let required = schema["required"].as_array().into_iter().flatten();
-    (properties, required.map(|name| name.as_str().unwrap().to_owned()).collect())
+    (
+        properties,
+        required
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect(),
+    )
 }
 
 fn files(name: &str) -> BTreeSet<String> {
@@ -101,7 +122,10 @@ fn every_subject_of_the_topology_has_its_payload() {
     assert_eq!(work.consumers, ["workflow-agent-work"]);
     for consumer in fleet_topology::CONSUMERS {
         for subject in consumer.filter_subjects {
-            assert!(SUBJECTS.contains(subject) || *subject == work.name, "{subject}");
+            assert!(
+                SUBJECTS.contains(subject) || *subject == work.name,
+                "{subject}"
+            );
         }
     }
 }
@@ -129,8 +153,11 @@ fn older_producers_may_leave_out_what_is_optional_and_nothing_else() {
         let (properties, required) = names(&case.read);
         // A full fixture, so that this test sees every field.
         let keys: BTreeSet<_> = fixture.as_object().unwrap().keys().cloned().collect();
-        let with_type: BTreeSet<_> =
-            properties.iter().cloned().chain(["event_type".to_owned()]).collect();
+        let with_type: BTreeSet<_> = properties
+            .iter()
+            .cloned()
+            .chain(["event_type".to_owned()])
+            .collect();
         assert_eq!(keys, with_type, "{}", case.subject);
         for property in &properties {
             let mut less = fixture.clone();
@@ -138,7 +165,11 @@ fn older_producers_may_leave_out_what_is_optional_and_nothing_else() {
             match (case.again)(&less) {
                 Ok(_) => assert!(!required.contains(property), "{}.{property}", case.subject),
                 Err(error) => {
-                    assert!(required.contains(property), "{}.{property}: {error}", case.subject);
+                    assert!(
+                        required.contains(property),
+                        "{}.{property}: {error}",
+                        case.subject
+                    );
                     assert!(error.contains(property), "{error} does not name {property}");
                 }
             }
@@ -154,10 +185,25 @@ fn both_spellings_of_finished_work_are_understood() {
     let flat = WorkCompleted::deserialize(golden("agent.work.completed")).unwrap();
     let nested = WorkCompleted::deserialize(golden("agent.work.completed.nested")).unwrap();
     assert_eq!(
-        (flat.action, flat.actor_role, &flat.agent_id, flat.claim_epoch, flat.timestamp),
-        (nested.action, nested.actor_role, &nested.agent_id, nested.claim_epoch, nested.timestamp)
+        (
+            flat.action,
+            flat.actor_role,
+            &flat.agent_id,
+            flat.claim_epoch,
+            flat.timestamp
+        ),
+        (
+            nested.action,
+            nested.actor_role,
+            &nested.agent_id,
+            nested.claim_epoch,
+            nested.timestamp
+        )
     );
-    assert_eq!((flat.action, flat.actor_role), (Action::CommitCode, Role::Developer));
+    assert_eq!(
+        (flat.action, flat.actor_role),
+        (Action::CommitCode, Role::Developer)
+    );
     let result = nested.result.unwrap();
     assert!(result.success);
     assert_eq!(result.artifacts.branch, flat.branch);
@@ -166,7 +212,10 @@ fn both_spellings_of_finished_work_are_understood() {
     for (bad, field) in [
         (json!({ "task_id": "s-1" }), "TaskId"),
         (json!({ "task_id": "T-1", "actor_role": "qa" }), "action"),
-        (json!({ "task_id": "T-1", "action": "dance", "actor_role": "qa" }), "dance"),
+        (
+            json!({ "task_id": "T-1", "action": "dance", "actor_role": "qa" }),
+            "dance",
+        ),
     ] {
         let error = WorkCompleted::deserialize(&bad).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
@@ -175,12 +224,17 @@ fn both_spellings_of_finished_work_are_understood() {
 
 #[test]
 fn the_committed_schemas_are_those_of_the_code() {
-    let mut schemas: Vec<(&str, Value)> =
-        cases().into_iter().map(|case| (case.subject, case.written)).collect();
+    let mut schemas: Vec<(&str, Value)> = cases()
+        .into_iter()
+        .map(|case| (case.subject, case.written))
+        .collect();
     let settings = SchemaSettings::draft2020_12().for_deserialize();
     schemas.push(("agent.work.completed", schema::<WorkCompleted>(settings)));
     let update = std::env::var_os(UPDATE).is_some();
-    let expected: BTreeSet<_> = schemas.iter().map(|(name, _)| format!("{name}.json")).collect();
+    let expected: BTreeSet<_> = schemas
+        .iter()
+        .map(|(name, _)| format!("{name}.json"))
+        .collect();
     for (name, schema) in schemas {
         let path = directory("schemas").join(format!("{name}.json"));
         if update {

@@ -53,12 +53,19 @@ pub struct MemoryBus {
 }
 
 fn away() -> Unavailable {
-    Unavailable { store: "memory", reason: "told to be away".to_owned(), retryable: true }
+    Unavailable {
+        store: "memory",
+        reason: "told to be away".to_owned(),
+        retryable: true,
+    }
 }
 
 impl MemoryBus {
     pub fn new(sync_interval: Duration) -> Arc<Self> {
-        Arc::new(Self { sync_interval, ..Self::default() })
+        Arc::new(Self {
+            sync_interval,
+            ..Self::default()
+        })
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -79,7 +86,11 @@ impl MemoryBus {
 
     pub fn set_full(&self, stream: &'static str, full: bool) {
         self.change(|state| {
-            if full { state.full.insert(stream) } else { state.full.remove(stream) };
+            if full {
+                state.full.insert(stream)
+            } else {
+                state.full.remove(stream)
+            };
         });
     }
 
@@ -94,15 +105,24 @@ impl MemoryBus {
             let kept = messages.len() - count;
             messages.truncate(kept);
             let kept = kept as u64;
-            state.known.retain(|(of, _), sequence| *of != stream || *sequence <= kept);
+            state
+                .known
+                .retain(|(of, _), sequence| *of != stream || *sequence <= kept);
         });
     }
 
     /// Ids in the order stored.
     pub fn stored(&self, stream: &str) -> Vec<String> {
         self.change(|state| {
-            let messages = state.messages.get(stream).map(Vec::as_slice).unwrap_or_default();
-            messages.iter().map(|m| m.header("ce-id").unwrap_or_default().to_owned()).collect()
+            let messages = state
+                .messages
+                .get(stream)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            messages
+                .iter()
+                .map(|m| m.header("ce-id").unwrap_or_default().to_owned())
+                .collect()
         })
     }
 
@@ -136,14 +156,27 @@ impl MemoryBus {
                 return Err(PublishError::Refused { subject, reason });
             }
         };
-        let size = body.len() + headers.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>();
+        let size = body.len()
+            + headers
+                .iter()
+                .map(|(n, v)| n.len() + v.len() + 4)
+                .sum::<usize>();
         if size > LARGEST {
             let reason = format!("{size} bytes");
             return Err(PublishError::Refused { subject, reason });
         }
-        let id = headers.iter().find(|(n, _)| n == "Nats-Msg-Id").map(|(_, v)| v.clone());
-        if let Some(sequence) = id.as_ref().and_then(|id| state.known.get(&(stream, id.clone()))) {
-            return Ok(Published { sequence: *sequence, duplicate: true });
+        let id = headers
+            .iter()
+            .find(|(n, _)| n == "Nats-Msg-Id")
+            .map(|(_, v)| v.clone());
+        if let Some(sequence) = id
+            .as_ref()
+            .and_then(|id| state.known.get(&(stream, id.clone())))
+        {
+            return Ok(Published {
+                sequence: *sequence,
+                duplicate: true,
+            });
         }
         if state.full.contains(stream) {
             return Err(PublishError::StreamFull { subject });
@@ -151,11 +184,20 @@ impl MemoryBus {
         let messages = state.messages.entry(stream).or_default();
         let sequence = messages.len() as u64 + 1;
         let stream_name = stream.to_owned();
-        messages.push(RawMessage { stream: stream_name, sequence, subject, headers, body });
+        messages.push(RawMessage {
+            stream: stream_name,
+            sequence,
+            subject,
+            headers,
+            body,
+        });
         if let Some(id) = id {
             state.known.insert((stream, id), sequence);
         }
-        Ok(Published { sequence, duplicate: false })
+        Ok(Published {
+            sequence,
+            duplicate: false,
+        })
     }
 }
 
@@ -177,7 +219,12 @@ impl Bus for MemoryBus {
                     }
                     let list = headers(event).into_iter();
                     let list = list.map(|(name, value)| (name.to_owned(), value)).collect();
-                    Self::store(state, &event.subject, list, event.payload.clone().into_bytes())
+                    Self::store(
+                        state,
+                        &event.subject,
+                        list,
+                        event.payload.clone().into_bytes(),
+                    )
                 })
                 .collect()
         })
@@ -193,14 +240,20 @@ impl Bus for MemoryBus {
             if state.down {
                 return Err(away());
             }
-            state.consumers.entry(consumer.name).or_insert_with(|| ConsumerState {
-                consumer,
-                next: 1,
-                pending: BTreeMap::new(),
-            });
+            state
+                .consumers
+                .entry(consumer.name)
+                .or_insert_with(|| ConsumerState {
+                    consumer,
+                    next: 1,
+                    pending: BTreeMap::new(),
+                });
             Ok(())
         })?;
-        Ok(Box::new(MemorySubscription { bus: self.clone(), consumer }))
+        Ok(Box::new(MemorySubscription {
+            bus: self.clone(),
+            consumer,
+        }))
     }
 
     async fn tail(
@@ -210,8 +263,16 @@ impl Bus for MemoryBus {
         _: Deadline,
     ) -> Result<Box<dyn Tail>, Unavailable> {
         let after = self.change(|state| state.messages.get(stream.name).map_or(0, Vec::len));
-        let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
-        Ok(Box::new(MemoryTail { bus: self.clone(), stream: stream.name, subjects, after }))
+        let subjects = subjects
+            .iter()
+            .map(|subject| (*subject).to_owned())
+            .collect();
+        Ok(Box::new(MemoryTail {
+            bus: self.clone(),
+            stream: stream.name,
+            subjects,
+            after,
+        }))
     }
 
     async fn park(&self, parked: &Parked, _: Deadline) -> Result<(), Unavailable> {
@@ -225,15 +286,29 @@ impl Bus for MemoryBus {
             };
             if !state.parked.iter().any(same) {
                 state.parked_count += 1;
-                state.parked.push(Parked { sequence: state.parked_count, ..parked.clone() });
+                state.parked.push(Parked {
+                    sequence: state.parked_count,
+                    ..parked.clone()
+                });
             }
             Ok(())
         })
     }
 
-    async fn parked(&self, after: u64, limit: usize, _: Deadline) -> Result<Vec<Parked>, Unavailable> {
+    async fn parked(
+        &self,
+        after: u64,
+        limit: usize,
+        _: Deadline,
+    ) -> Result<Vec<Parked>, Unavailable> {
         Ok(self.change(|state| {
-            state.parked.iter().filter(|p| p.sequence > after).take(limit).cloned().collect()
+            state
+                .parked
+                .iter()
+                .filter(|p| p.sequence > after)
+                .take(limit)
+                .cloned()
+                .collect()
         }))
     }
 
@@ -243,7 +318,9 @@ impl Bus for MemoryBus {
             return Ok(false);
         };
         let mut headers = parked.message.headers.clone();
-        headers.retain(|(name, _)| name != "Nats-Msg-Id" && name != "ce-id" && name != TARGET_CONSUMER);
+        headers.retain(|(name, _)| {
+            name != "Nats-Msg-Id" && name != "ce-id" && name != TARGET_CONSUMER
+        });
         let id = Event::id_of(&parked.message).unwrap();
         headers.push(("ce-id".to_owned(), id.to_string()));
         headers.push((TARGET_CONSUMER.to_owned(), parked.consumer.clone()));
@@ -270,7 +347,11 @@ impl Bus for MemoryBus {
     }
 
     async fn ping(&self, _: Deadline) -> Result<(), Unavailable> {
-        if self.change(|state| state.down) { Err(away()) } else { Ok(()) }
+        if self.change(|state| state.down) {
+            Err(away())
+        } else {
+            Ok(())
+        }
     }
 
     fn epoch(&self) -> u64 {
@@ -282,6 +363,9 @@ impl Bus for MemoryBus {
     }
 }
 
+/// Messages with their number of deliveries, and when there may be more.
+type Deliverable = (Vec<(u64, u64, RawMessage)>, Option<Instant>);
+
 struct MemorySubscription {
     bus: MemoryBus,
     consumer: &'static Consumer,
@@ -289,14 +373,24 @@ struct MemorySubscription {
 
 impl MemorySubscription {
     /// What can be delivered now, and when there may be more.
-    fn deliverable(&self, max: usize) -> Result<(Vec<(u64, u64, RawMessage)>, Option<Instant>), Unavailable> {
+    fn deliverable(
+        &self,
+        max: usize,
+    ) -> Result<Deliverable, Unavailable> {
         let now = Instant::now();
         let mut state = self.bus.state.lock().unwrap();
         if state.down {
             return Err(away());
         }
-        let State { messages, consumers, .. } = &mut *state;
-        let messages = messages.get(self.consumer.stream).map(Vec::as_slice).unwrap_or_default();
+        let State {
+            messages,
+            consumers,
+            ..
+        } = &mut *state;
+        let messages = messages
+            .get(self.consumer.stream)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let own = consumers.get_mut(self.consumer.name).expect("opened");
         let ack_wait = Duration::from_secs(own.consumer.ack_wait_secs);
         let mut found = Vec::new();
@@ -312,10 +406,22 @@ impl MemorySubscription {
         }
         let room = usize::try_from(own.consumer.max_ack_pending).unwrap();
         while found.len() < max && own.pending.len() < room {
-            let Some(message) = messages.get(usize::try_from(own.next).unwrap() - 1) else { break };
+            let Some(message) = messages.get(usize::try_from(own.next).unwrap() - 1) else {
+                break;
+            };
             own.next += 1;
-            if own.consumer.filter_subjects.contains(&message.subject.as_str()) {
-                own.pending.insert(message.sequence, Pending { deliveries: 1, due: now + ack_wait });
+            if own
+                .consumer
+                .filter_subjects
+                .contains(&message.subject.as_str())
+            {
+                own.pending.insert(
+                    message.sequence,
+                    Pending {
+                        deliveries: 1,
+                        due: now + ack_wait,
+                    },
+                );
                 found.push((message.sequence, 1, message.clone()));
             }
         }
@@ -341,8 +447,13 @@ impl Subscription for MemorySubscription {
                 let deliveries = found.into_iter().map(|(sequence, deliveries, message)| {
                     let bus = self.bus.clone();
                     let consumer = self.consumer;
-                    Box::new(MemoryDelivery { bus, consumer, sequence, deliveries, message })
-                        as Box<dyn Delivery>
+                    Box::new(MemoryDelivery {
+                        bus,
+                        consumer,
+                        sequence,
+                        deliveries,
+                        message,
+                    }) as Box<dyn Delivery>
                 });
                 return Ok(deliveries.collect());
             }
@@ -372,7 +483,13 @@ impl MemoryDelivery {
             if state.down {
                 return Err(away());
             }
-            answer(&mut state.consumers.get_mut(self.consumer.name).expect("opened").pending);
+            answer(
+                &mut state
+                    .consumers
+                    .get_mut(self.consumer.name)
+                    .expect("opened")
+                    .pending,
+            );
             Ok(())
         })
     }
@@ -397,7 +514,9 @@ impl Delivery for MemoryDelivery {
     }
 
     async fn ack(&self) -> Result<(), Unavailable> {
-        self.answer(|pending| drop(pending.remove(&self.sequence)))
+        self.answer(|pending| {
+            pending.remove(&self.sequence);
+        })
     }
 
     async fn retry(&self, delay: Duration) -> Result<(), Unavailable> {
@@ -429,7 +548,11 @@ impl Tail for MemoryTail {
             changed.as_mut().enable();
             let found = {
                 let state = self.bus.state.lock().unwrap();
-                state.messages.get(self.stream).and_then(|m| m.get(self.after)).cloned()
+                state
+                    .messages
+                    .get(self.stream)
+                    .and_then(|m| m.get(self.after))
+                    .cloned()
             };
             match found {
                 Some(message) => {

@@ -1,7 +1,11 @@
 //! A bus and a store in memory: strict about what the real ones promise, obedient about what
 //! they may do (go away, fill up, lose their tail, redeliver). For tests only.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "part of tests only")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "part of tests only"
+)]
 
 mod bus;
 mod store;

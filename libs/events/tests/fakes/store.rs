@@ -51,7 +51,13 @@ impl MemoryStore {
 
     /// How many rows are marked as published.
     pub fn marked(&self) -> usize {
-        self.0.lock().unwrap().outbox.values().filter(|row| row.published.is_some()).count()
+        self.0
+            .lock()
+            .unwrap()
+            .outbox
+            .values()
+            .filter(|row| row.published.is_some())
+            .count()
     }
 
     /// How many calls removed or marked rows.
@@ -74,14 +80,25 @@ impl MemoryStore {
         let mut state = self.0.lock().unwrap();
         state.count += 1;
         let number = state.count;
-        state.outbox.insert(number, Row { event, committed, published });
+        state.outbox.insert(
+            number,
+            Row {
+                event,
+                committed,
+                published,
+            },
+        );
     }
 
     fn up<T>(&self, call: impl FnOnce(&mut State) -> T) -> Result<T, Unavailable> {
         let mut state = self.0.lock().unwrap();
         if state.down {
             let reason = "told to be away".to_owned();
-            return Err(Unavailable { store: "memory", reason, retryable: true });
+            return Err(Unavailable {
+                store: "memory",
+                reason,
+                retryable: true,
+            });
         }
         Ok(call(&mut state))
     }
@@ -212,7 +229,10 @@ impl Outbox for MemoryStore {
     async fn backlog(&self, _: Deadline) -> Result<(u64, Option<Timestamp>), ReadError> {
         Ok(self.up(|state| {
             let pending = || state.outbox.values().filter(|row| row.published.is_none());
-            (pending().count() as u64, pending().map(|row| row.committed).min())
+            (
+                pending().count() as u64,
+                pending().map(|row| row.committed).min(),
+            )
         })?)
     }
 }

@@ -1,0 +1,99 @@
+//! What a consumer does about an event, and how it says that it could not.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fleet_graph::{CommitError, Deadline, ReadError, Receipt};
+
+use crate::Event;
+
+/// What is done about an event. Handlers are state-based: the same event may come twice, and
+/// events may come in any order.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Handles one event; its effect is committed when this returns `Ok`. The future may be
+    /// dropped after `deadline`, so an effect is one commit.
+    async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError>;
+}
+
+/// Why an event was not handled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandleError {
+    /// Another time it may work; after the consumer's `max_deliveries` it is parked.
+    #[error("{reason}")]
+    Retry {
+        /// Why, for logs and the parked message.
+        reason: String,
+        /// When to try again; by default the delay grows with each delivery.
+        after: Option<Duration>,
+    },
+    /// It is about something that may still become known; parked when
+    /// [`ConsumerSettings::not_yet_known_for`] is over.
+    #[error("{what} is not known yet")]
+    NotYetKnown {
+        /// What is missing.
+        what: String,
+    },
+    /// It can never work: parked at once.
+    #[error("{reason}")]
+    Permanent {
+        /// Why.
+        reason: String,
+    },
+    /// Something that the handler needs is away; no fault of the event. It is held and tried
+    /// again, and does not count against the event as long as no other event succeeds.
+    #[error("{reason}")]
+    Unavailable {
+        /// What is away, for logs.
+        reason: String,
+    },
+    /// It was handled before: a success, for handlers that give a commit's error on with `?`.
+    #[error("this event was applied before")]
+    AlreadyApplied,
+}
+
+/// How soon a lost race is run again.
+const AFTER_CONFLICT: Duration = Duration::from_millis(25);
+impl From<CommitError> for HandleError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Unavailable(away) => Self::Unavailable {
+                reason: away.to_string(),
+            },
+            CommitError::Conflict { .. } | CommitError::AlreadyExists { .. } => Self::Retry {
+                reason: error.to_string(),
+                after: Some(AFTER_CONFLICT),
+            },
+            CommitError::Missing { key } => Self::NotYetKnown {
+                what: key.to_string(),
+            },
+            CommitError::AlreadyApplied => Self::AlreadyApplied,
+            CommitError::Replayed { .. }
+            | CommitError::RequestMismatch
+            | CommitError::Invalid(_) => Self::Permanent {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<ReadError> for HandleError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(away) => Self::Unavailable {
+                reason: away.to_string(),
+            },
+            ReadError::Corrupt(_) | ReadError::Invalid(_) => Self::Permanent {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+/// The outcome of a handler's commit; an event that was applied before is a success.
+pub fn applied(outcome: Result<Receipt, CommitError>) -> Result<(), HandleError> {
+    match outcome {
+        Ok(_) | Err(CommitError::AlreadyApplied) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
