@@ -13,7 +13,8 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::cli::{self, Invocation, Refusal};
 use crate::config::{
-    Common, EXIT_CONFIG, JwtSettings, Key, Problem, Problems, Settings, TlsFiles, service_keys,
+    Common, EXIT_CONFIG, JwtSettings, Key, Ports, Problem, Problems, Settings, TlsFiles,
+    service_keys,
 };
 use crate::{
     Authenticator, Deps, Mounted, Need, Process, Pulse, ServerSettings, SystemClock, SystemIds,
@@ -242,7 +243,7 @@ async fn serve<E: Into<Box<dyn Error + Send + Sync>>>(
         Ok(server_settings) => server_settings,
         Err(problems) => return refuse(service.package, &problems),
     };
-    let (listener, admin) = match listeners(common).await {
+    let (listener, admin) = match listeners(common, Ports::from_settings(settings)).await {
         Ok(bound) => bound,
         Err(message) => return fail(service.package, &message, EXIT_UNAVAILABLE),
     };
@@ -307,7 +308,7 @@ impl Process {
     }
 }
 
-async fn listeners(common: &Common) -> Result<(TcpListener, TcpListener), String> {
+async fn listeners(common: &Common, ports: Ports) -> Result<(TcpListener, TcpListener), String> {
     let bind = async |port: u16, key: &str| {
         TcpListener::bind((common.bind, port)).await.map_err(|e| {
             format!(
@@ -317,8 +318,8 @@ async fn listeners(common: &Common) -> Result<(TcpListener, TcpListener), String
         })
     };
     Ok((
-        bind(common.grpc_port, "FLEET_GRPC_PORT").await?,
-        bind(common.admin_port, "FLEET_ADMIN_PORT").await?,
+        bind(ports.grpc, "FLEET_GRPC_PORT").await?,
+        bind(ports.admin, "FLEET_ADMIN_PORT").await?,
     ))
 }
 

@@ -31,13 +31,18 @@ const PAGE: usize = 200;
 #[derive(Debug, clap::Args)]
 pub struct Target {
     /// A NATS server; without it, the embedded database of --data.
-    #[arg(long, env = "NATS_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "NATS_URL", value_name = "URL")]
     pub nats: Option<String>,
     /// The data directory of `fleet up` or `fleet demo`.
-    #[arg(long, env = "FLEET_DATA", value_name = "DIR", default_value = crate::DEFAULT_DATA)]
+    #[arg(long, env = "FLEET_DATA", global = true, value_name = "DIR", default_value = crate::DEFAULT_DATA)]
     pub data: PathBuf,
     /// Which deployment, where several share servers.
-    #[arg(long, env = "FLEET_DEPLOYMENT", default_value = "default")]
+    #[arg(
+        long,
+        global = true,
+        env = "FLEET_DEPLOYMENT",
+        default_value = "default"
+    )]
     pub deployment: String,
 }
 

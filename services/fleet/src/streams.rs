@@ -17,13 +17,24 @@ const WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub struct Target {
     /// The NATS server.
-    #[arg(long, env = "NATS_URL", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "NATS_URL",
+        value_name = "URL",
+        default_value = "nats://127.0.0.1:4222"
+    )]
     pub nats: String,
     /// Which deployment, where several share servers.
-    #[arg(long, env = "FLEET_DEPLOYMENT", default_value = "default")]
+    #[arg(
+        long,
+        global = true,
+        env = "FLEET_DEPLOYMENT",
+        default_value = "default"
+    )]
     pub deployment: String,
     /// Replicas that each stream should have (1, 3 or 5).
-    #[arg(long, env = "FLEET_NATS_REPLICAS", default_value_t = 1)]
+    #[arg(long, global = true, env = "FLEET_NATS_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
 }
 

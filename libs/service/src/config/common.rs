@@ -190,13 +190,29 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
+/// The ports of a process that serves one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// Where gRPC is served.
+    pub grpc: u16,
+    /// Where the admin pages are served.
+    pub admin: u16,
+}
+
+impl Ports {
+    /// Reads them.
+    pub fn from_settings(settings: &Settings) -> Self {
+        let port = |name| u16::try_from(settings.integer(name)).expect("bounded by its kind");
+        Self {
+            grpc: port("grpc_port"),
+            admin: port("admin_port"),
+        }
+    }
+}
+
 /// The checked common settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
-    /// Where gRPC is served.
-    pub grpc_port: u16,
-    /// Where the admin pages are served.
-    pub admin_port: u16,
     /// On which address.
     pub bind: IpAddr,
     /// Whether an open address without identity is wanted.
@@ -259,10 +275,7 @@ impl Common {
     /// # Errors
     /// Keys that contradict each other, or an open address without identity.
     pub fn from_settings(settings: &Settings) -> Result<Self, Problems> {
-        let port = |name| u16::try_from(settings.integer(name)).expect("bounded by its kind");
         let common = Self {
-            grpc_port: port("grpc_port"),
-            admin_port: port("admin_port"),
             bind: settings.text("bind").parse().expect("checked when loaded"),
             insecure: settings.flag("insecure"),
             deployment: settings.text("deployment").to_owned(),

@@ -5,7 +5,7 @@ mod common;
 mod keys;
 mod settings;
 
-pub use common::{COMMON_KEYS, Common, JwtSettings, LogFormat, TlsFiles, service_keys};
+pub use common::{COMMON_KEYS, Common, JwtSettings, LogFormat, Ports, TlsFiles, service_keys};
 pub use keys::{Key, Kind, Preset};
 pub use settings::{Problem, Problems, Settings, Source};
 

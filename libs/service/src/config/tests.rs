@@ -162,7 +162,8 @@ fn the_common_keys_are_sound_and_an_open_address_needs_identity() {
         let settings = Settings::load(&keys, None, env(pairs), &[]).unwrap();
         Common::from_settings(&settings)
     };
-    assert_eq!(common(&[]).unwrap().grpc_port, service.grpc_port);
+    let settings = Settings::load(&service_keys(service, &[]), None, [], &[]).unwrap();
+    assert_eq!(Ports::from_settings(&settings).grpc, service.grpc_port);
     let open = common(&[("FLEET_BIND", "0.0.0.0")])
         .unwrap_err()
         .to_string();

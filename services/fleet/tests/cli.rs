@@ -1,0 +1,250 @@
+//! The binary from outside: the demo, `up` and the operator's commands.
+
+mod support;
+
+use std::path::Path;
+
+use fleet_proto::planning::v2::GetStoryRequest;
+use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
+use support::{Up, err, out, run, server};
+
+fn examples() -> &'static Path {
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/stories"
+    ))
+}
+
+fn demo(arguments: &[&str]) -> serde_json::Value {
+    let output = run(&[&["demo", "--json"], arguments].concat());
+    assert!(output.status.success(), "{}", err(&output));
+    let text = out(&output);
+    assert_eq!(
+        text.lines().count(),
+        1,
+        "one object and nothing else: {text}"
+    );
+    serde_json::from_str(&text).expect("JSON")
+}
+
+async fn story_state(uri: &str, story_id: &str) -> String {
+    let mut planning = PlanningServiceClient::connect(uri.to_owned())
+        .await
+        .expect("it serves");
+    let request = GetStoryRequest {
+        story_id: story_id.to_owned(),
+    };
+    planning
+        .get_story(request)
+        .await
+        .expect("it is there")
+        .into_inner()
+        .state
+}
+
+#[tokio::test]
+async fn the_demo_ends_at_ready_to_review_and_its_data_opens_with_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let summary = demo(&["--data", data.to_str().unwrap()]);
+    assert_eq!(summary["story_state"], "READY_TO_REVIEW");
+    assert_eq!(summary["tasks"], 4);
+    assert_eq!(summary["reworks"], 1);
+    assert_eq!(summary["lease_takeovers"], 1);
+    assert_eq!(summary["events_parked"], 0);
+    assert!(summary["hops"].as_u64() > Some(40), "{summary}");
+    assert!(summary["events_published"].as_u64() > Some(80), "{summary}");
+    assert!(summary["seconds"].as_f64() < Some(5.0), "{summary}");
+
+    let up = Up::start(&data, |_| {}).await;
+    let story_id = summary["story_id"].as_str().unwrap();
+    assert_eq!(story_state(&up.planning, story_id).await, "READY_TO_REVIEW");
+
+    // A second one on the same data is told who has it.
+    let second = run(&[
+        "up",
+        "--data",
+        data.to_str().unwrap(),
+        "--port-offset",
+        "9500",
+    ]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = err(&second);
+    let pid = up.child.id().to_string();
+    assert!(said.contains(&pid) && said.contains("--data"), "{said}");
+
+    // A demo may run beside it, and parked messages are listed through it.
+    demo(&["--data", dir.path().join("other").to_str().unwrap()]);
+    let listed = run(&["parked", "list", "--data", data.to_str().unwrap()]);
+    assert_eq!(out(&listed).trim(), "nothing is parked", "{}", err(&listed));
+    let missing = run(&["parked", "replay", "7", "--data", data.to_str().unwrap()]);
+    assert!(
+        err(&missing).contains("there is no parked message 7"),
+        "{}",
+        err(&missing)
+    );
+}
+
+#[test]
+fn the_demo_takes_every_example_and_refuses_what_it_cannot_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let file = examples().join("health-endpoint.md");
+    let summary = demo(&[file.to_str().unwrap(), "--data", data.to_str().unwrap()]);
+    assert_eq!(summary["story_state"], "READY_TO_REVIEW");
+    assert_eq!(
+        (&summary["tasks"], &summary["lease_takeovers"]),
+        (&1.into(), &1.into())
+    );
+
+    let bad = dir.path().join("bad.md");
+    let text = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("size: S", "size: tiny");
+    std::fs::write(&bad, text).unwrap();
+    let refused = run(&["demo", bad.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = err(&refused);
+    assert!(
+        said.contains("bad.md:5: size \"tiny\" is unknown"),
+        "{said}"
+    );
+    assert!(said.contains("cure: use XS, S, M, L or XL"), "{said}");
+}
+
+#[test]
+fn the_demo_tells_its_story_in_plain_lines_when_piped() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let output = run(&["demo", "--data", data.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", err(&output));
+    let text = out(&output);
+    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+    for part in [
+        "Definition of Ready: 100 of 100",
+        "wins (epoch 1)",
+        "whose lease runs until",
+        "commit_code → pending_arch_review",
+        "hands the task back to the developer with that feedback",
+        "takes over (epoch",
+        "the story is READY_TO_REVIEW",
+        "expire_claim",
+        "fleet up --data",
+    ] {
+        assert!(text.contains(part), "{part:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn machines_are_checked_and_drawn() {
+    let shipped = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../deploy/k8s/00-foundation/config/workflow.fsm.yaml"
+    );
+    let checked = run(&["fsm", "check", shipped]);
+    assert!(checked.status.success(), "{}", err(&checked));
+    assert!(out(&checked).contains("sound"));
+    assert!(out(&run(&["fsm", "graph", shipped])).starts_with("stateDiagram-v2"));
+    assert!(out(&run(&["fsm", "graph", shipped, "--format", "dot"])).starts_with("digraph"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.yaml");
+    let text =
+        std::fs::read_to_string(shipped)
+            .unwrap()
+            .replacen("to: pending_qa", "to: pending_qx", 1);
+    std::fs::write(&broken, text).unwrap();
+    let refused = run(&["fsm", "check", broken.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains("pending_qx"), "{}", err(&refused));
+}
+
+#[test]
+fn wrong_settings_are_refused_with_a_sentence() {
+    let cases: [(&[&str], Option<(&str, &str)>, &str); 4] = [
+        (
+            &["up", "--neo4j", "bolt://127.0.0.1:7687"],
+            None,
+            "--neo4j needs --nats",
+        ),
+        (
+            &[
+                "up",
+                "--neo4j",
+                "bolt://127.0.0.1:7687",
+                "--nats",
+                "nats://127.0.0.1:4222",
+            ],
+            None,
+            "NEO4J_PASSWORD",
+        ),
+        (
+            &["up"],
+            Some(("FLEET_PORT_OFSET", "1")),
+            "did you mean FLEET_PORT_OFFSET?",
+        ),
+        (&["up", "--port-offset", "many"], None, "port_offset"),
+    ];
+    for (arguments, environment, sentence) in cases {
+        let mut command = support::fleet();
+        let output = command.args(arguments).envs(environment).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{arguments:?}: {}",
+            err(&output)
+        );
+        assert!(
+            err(&output).contains(sentence),
+            "{arguments:?}: {}",
+            err(&output)
+        );
+    }
+    let schema = out(&run(&["up", "config-schema"]));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(schema["properties"]["dor_threshold"].is_object());
+}
+
+#[tokio::test]
+async fn up_takes_a_real_bus_and_a_real_graph() {
+    let Some(nats) = server("FLEET_TEST_NATS_URL", "nats") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let deployment = format!("t{}", uuid::Uuid::new_v4().simple()).split_off(20);
+    let deployment = format!("t{deployment}");
+    let up = Up::start(&dir.path().join("bus"), |command| {
+        command.args(["--nats", &nats, "--deployment", &deployment]);
+    })
+    .await;
+    support::story_to_review(&up).await;
+    drop(up);
+
+    let Some(neo4j) = server("FLEET_TEST_NEO4J_URI", "neo4j") else {
+        return;
+    };
+    let up = Up::start(&dir.path().join("unused"), |command| {
+        command.args([
+            "--nats",
+            &nats,
+            "--neo4j",
+            &neo4j,
+            "--deployment",
+            &deployment,
+        ]);
+        command.env(
+            "NEO4J_USER",
+            std::env::var("FLEET_TEST_NEO4J_USER").unwrap(),
+        );
+        command.env(
+            "NEO4J_PASSWORD",
+            std::env::var("FLEET_TEST_NEO4J_PASSWORD").unwrap(),
+        );
+    })
+    .await;
+    support::story_to_review(&up).await;
+    assert!(
+        !dir.path().join("unused").exists(),
+        "nothing embedded is made"
+    );
+}

@@ -1,0 +1,249 @@
+//! The `fleet` binary as a person runs it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The binary, without settings of ours in its environment.
+pub fn fleet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("FLEET_") || name.starts_with("NEO4J_") || name == "NATS_URL" {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    fleet().args(arguments).output().expect("the binary runs")
+}
+
+/// Standard output as text.
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Standard error as text.
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running `fleet up`; killed when dropped.
+pub struct Up {
+    pub child: Child,
+    /// Base URI of each service's gRPC server.
+    pub planning: String,
+    pub workflow: String,
+}
+
+impl Up {
+    /// Starts it on free ports and waits until it is ready.
+    pub async fn start(data: &Path, configure: impl Fn(&mut Command)) -> Self {
+        for _ in 0..20 {
+            let offset = free_offset();
+            let mut command = fleet();
+            command
+                .args(["up", "--data"])
+                .arg(data)
+                .args(["--port-offset", &offset.to_string()]);
+            configure(&mut command);
+            let mut child = command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            let stdout = BufReader::new(child.stdout.take().expect("piped"));
+            let lines = stdout.lines().map_while(Result::ok);
+            // Its last line before it serves; it ends early if a port was taken meanwhile.
+            let Some(_) = lines.skip_while(|line| !line.contains("Ctrl-C")).next() else {
+                let output = child.wait_with_output().expect("it ended");
+                let said = err(&output);
+                assert!(said.contains("cannot listen on"), "fleet up failed: {said}");
+                continue;
+            };
+            let up = Self {
+                child,
+                planning: format!("http://127.0.0.1:{}", 50_054 + offset),
+                workflow: format!("http://127.0.0.1:{}", 50_056 + offset),
+            };
+            up.until_ready().await;
+            return up;
+        }
+        panic!("no free range of ports");
+    }
+
+    async fn until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let channel = tonic::transport::Endpoint::from_shared(self.planning.clone())
+            .expect("an address")
+            .connect_lazy();
+        let mut client =
+            fleet_proto::planning::v2::planning_service_client::PlanningServiceClient::new(channel);
+        loop {
+            let asked =
+                client.list_projects(fleet_proto::planning::v2::ListProjectsRequest::default());
+            match asked.await {
+                Ok(_) => return,
+                Err(status) => assert!(Instant::now() < deadline, "not ready: {status}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An offset that leaves the four ports of `fleet up` free, as far as one can tell.
+fn free_offset() -> u16 {
+    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let seed = uuid::Uuid::new_v4().as_u128();
+        let offset = 100 + u16::try_from(seed % 9_000).expect("small");
+        if [50_054, 50_056, 20_054, 20_056]
+            .iter()
+            .all(|port| free(port + offset))
+        {
+            return offset;
+        }
+    }
+}
+
+/// The address of a test server, or `None` after saying what is left out.
+pub fn server(variable: &str, what: &str) -> Option<String> {
+    let found = std::env::var(variable).ok();
+    if found.is_none() {
+        let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.contains(what),
+            "{variable} is not set, but {what} is required"
+        );
+        eprintln!("not exercised: {what} ({variable} not set)");
+    }
+    found
+}
+
+/// Creates a story with one task and walks both to their end, as the roles would.
+pub async fn story_to_review(up: &Up) {
+    use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
+    use fleet_proto::planning::v2::{
+        CreateStoryRequest, CreateTaskRequest, GetStoryRequest, TransitionStoryRequest,
+    };
+    use fleet_proto::workflow::v1::workflow_orchestration_service_client::WorkflowOrchestrationServiceClient;
+    use fleet_proto::workflow::v1::{
+        GetWorkflowStateRequest, RequestValidationRequest, WorkResult,
+    };
+
+    let mut planning = PlanningServiceClient::connect(up.planning.clone())
+        .await
+        .unwrap();
+    let mut workflow = WorkflowOrchestrationServiceClient::connect(up.workflow.clone())
+        .await
+        .unwrap();
+    let story = CreateStoryRequest {
+        title: "Say whether a service is ready".to_owned(),
+        brief: "As an operator I want one address that says so, so that I sleep.".to_owned(),
+        created_by: "ada".to_owned(),
+        acceptance_criteria: vec!["It answers within 100 ms".to_owned()],
+        constraints: vec!["No new port".to_owned()],
+        size: "S".to_owned(),
+        without_epic: true,
+        ..CreateStoryRequest::default()
+    };
+    let story = planning
+        .create_story(story)
+        .await
+        .unwrap()
+        .into_inner()
+        .story
+        .unwrap();
+    let task = CreateTaskRequest {
+        story_id: story.story_id.clone(),
+        title: "Serve /readyz".to_owned(),
+        ..CreateTaskRequest::default()
+    };
+    let task = planning
+        .create_task(task)
+        .await
+        .unwrap()
+        .into_inner()
+        .task
+        .unwrap();
+    for target in [
+        "PO_REVIEW",
+        "READY_FOR_PLANNING",
+        "PLANNED",
+        "READY_FOR_EXECUTION",
+    ] {
+        let request = TransitionStoryRequest {
+            story_id: story.story_id.clone(),
+            target_state: target.to_owned(),
+            transitioned_by: "ada".to_owned(),
+            ..TransitionStoryRequest::default()
+        };
+        planning.transition_story(request).await.unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let known = GetWorkflowStateRequest {
+        task_id: task.task_id.clone(),
+    };
+    while workflow.get_workflow_state(known.clone()).await.is_err() {
+        assert!(
+            Instant::now() < deadline,
+            "the task does not reach the workflow"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let claim = fleet_proto::workflow::v1::ClaimTaskRequest {
+        task_id: task.task_id.clone(),
+        agent_id: "dev-1".to_owned(),
+        role: "developer".to_owned(),
+        ..Default::default()
+    };
+    workflow.claim_task(claim).await.unwrap();
+    let sha = "0123456789abcdef0123456789abcdef01234567".to_owned();
+    for (role, agent, action) in [
+        ("developer", "dev-1", "commit_code"),
+        ("architect", "arch-1", "approve_design"),
+        ("qa", "qa-1", "approve_tests"),
+        ("po", "ada", "approve_story"),
+    ] {
+        let result = WorkResult {
+            artifacts: [("commit_sha".to_owned(), sha.clone())].into(),
+            ..WorkResult::default()
+        };
+        let request = RequestValidationRequest {
+            task_id: task.task_id.clone(),
+            role: role.to_owned(),
+            action: action.to_owned(),
+            agent_id: agent.to_owned(),
+            result: Some(result),
+            ..RequestValidationRequest::default()
+        };
+        workflow.request_validation(request).await.unwrap();
+    }
+    loop {
+        let request = GetStoryRequest {
+            story_id: story.story_id.clone(),
+        };
+        let state = planning
+            .get_story(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .state;
+        if state == "READY_TO_REVIEW" {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the story stays in {state}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
