@@ -373,10 +373,7 @@ struct MemorySubscription {
 
 impl MemorySubscription {
     /// What can be delivered now, and when there may be more.
-    fn deliverable(
-        &self,
-        max: usize,
-    ) -> Result<Deliverable, Unavailable> {
+    fn deliverable(&self, max: usize) -> Result<Deliverable, Unavailable> {
         let now = Instant::now();
         let mut state = self.bus.state.lock().unwrap();
         if state.down {
