@@ -15,7 +15,7 @@ use crate::{
     graph::{Retries, begin, only_row, share},
     pool::Lease,
     queries::{self, INBOX, MARKER, REQUEST},
-    value::{integer, list, map, number, properties, text},
+    value::{Params, integer, list, map, number, properties, text},
 };
 
 /// Expected of a row: not there.
@@ -68,7 +68,9 @@ async fn attempt(plan: &Plan<'_>, lease: &Lease) -> Result<Outcome, Fault> {
         }
     }
     let mut txn = begin(lease).await?;
-    let query = Query::new(queries::DIAGNOSE.clone()).param("rows", plan.rows());
+    let query = Params::new()
+        .with("rows", plan.rows())
+        .query(queries::DIAGNOSE.as_str());
     let row = only_row(&mut txn, query).await?;
     // What the diagnosis locked and made goes with its transaction.
     txn.rollback()
@@ -305,11 +307,11 @@ impl<'a> Plan<'a> {
             }
         }
         let unrelates = self.edges.values().any(Option::is_none);
-        let mut query = Query::new(queries::commit(unrelates).to_owned())
-            .param("rows", self.rows())
-            .param("puts", list(puts))
-            .param("drops", list(drops))
-            .param("events", self.events());
+        let mut params = Params::new()
+            .with("rows", self.rows())
+            .with("puts", list(puts))
+            .with("drops", list(drops))
+            .with("events", self.events());
         for kind in EdgeType::ALL {
             let of_kind = || self.edges.iter().filter(|((k, ..), _)| k == kind);
             let relate = of_kind().filter_map(|((_, from, to), props)| {
@@ -317,16 +319,16 @@ impl<'a> Plan<'a> {
                 let (from, to) = (self.place(&from.path()), self.place(&to.path()));
                 Some(map([("from", from), ("to", to), ("props", props)]))
             });
-            query = query.param(&format!("relate_{}", kind.as_str()), list(relate));
+            params = params.with(&format!("relate_{}", kind.as_str()), list(relate));
             if unrelates {
                 let unrelate = of_kind().filter(|(_, props)| props.is_none());
                 let unrelate = unrelate.map(|((_, from, to), _)| {
                     map([("from", text(&from.path())), ("to", text(&to.path()))])
                 });
-                query = query.param(&format!("unrelate_{}", kind.as_str()), list(unrelate));
+                params = params.with(&format!("unrelate_{}", kind.as_str()), list(unrelate));
             }
         }
-        query
+        params.query(queries::commit(unrelates))
     }
 
     fn events(&self) -> BoltType {

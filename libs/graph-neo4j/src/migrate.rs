@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use fleet_graph::{Deadline, ReadError};
-use neo4rs::Query;
 
-use crate::{Neo4j, fault::Fault, graph::Retries, queries, rows};
+use crate::{Neo4j, fault::Fault, graph::Retries, queries, rows, value::Params};
 
 /// Makes what is missing and waits until all of it is ready. When nothing is missing, one
 /// read. Replicas may race: each statement is `IF NOT EXISTS`, and what another one has just
@@ -24,7 +23,11 @@ pub(crate) async fn run(store: &Neo4j, deadline: Deadline) -> Result<(), ReadErr
         }
     }
     let seconds = i64::try_from(deadline.left().as_secs().max(1)).unwrap_or(i64::MAX);
-    let wait = || Query::new(queries::AWAIT_INDEXES.into()).param("seconds", seconds);
+    let wait = || {
+        Params::new()
+            .with("seconds", seconds)
+            .query(queries::AWAIT_INDEXES)
+    };
     store.read(deadline, wait).await?;
     Ok(())
 }

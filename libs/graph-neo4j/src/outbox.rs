@@ -11,15 +11,15 @@ use crate::{
     commit::{event_key, outbox_time},
     queries::{self, INBOX, MARKER, REQUEST},
     rows::column,
-    value::{list, number, text},
+    value::{Params, list, number, text},
 };
 
 /// Most rows that one transaction changes: the server keeps a transaction in memory.
 const BATCH: usize = 1_000;
 
 impl Neo4j {
-    fn ours(&self, text: impl Into<String>) -> Query {
-        Query::new(text.into()).param("deployment", self.deployment())
+    fn ours(&self) -> Params {
+        Params::new().with("deployment", self.deployment())
     }
 
     async fn counted(
@@ -48,9 +48,10 @@ impl Outbox for Neo4j {
         deadline: Deadline,
     ) -> Result<Vec<OutboxEvent>, ReadError> {
         let query = || {
-            self.ours(queries::PENDING)
-                .param("before", outbox_time(older_than))
-                .param("limit", number(limit))
+            self.ours()
+                .with("before", outbox_time(older_than))
+                .with("limit", number(limit))
+                .query(queries::PENDING)
         };
         let row = self.read(deadline, query).await?;
         let rows: Vec<Value> = column(&row, "events")?;
@@ -65,9 +66,10 @@ impl Outbox for Neo4j {
     ) -> Result<(), ReadError> {
         for ids in ids.chunks(BATCH) {
             let query = || {
-                self.ours(queries::MARK_PUBLISHED)
-                    .param("keys", keys(ids))
-                    .param("at", at.millis())
+                self.ours()
+                    .with("keys", keys(ids))
+                    .with("at", at.millis())
+                    .query(queries::MARK_PUBLISHED)
             };
             self.write(deadline, query).await?;
         }
@@ -76,9 +78,10 @@ impl Outbox for Neo4j {
 
     async fn unpublish(&self, since: Timestamp, deadline: Deadline) -> Result<u64, ReadError> {
         let query = || {
-            self.ours(queries::UNPUBLISH)
-                .param("since", since.millis())
-                .param("limit", number(BATCH))
+            self.ours()
+                .with("since", since.millis())
+                .with("limit", number(BATCH))
+                .query(queries::UNPUBLISH)
         };
         // What has gone back to pending is not found again: this ends.
         let mut all = 0;
@@ -94,7 +97,7 @@ impl Outbox for Neo4j {
     async fn remove(&self, ids: &[EventId], deadline: Deadline) -> Result<(), ReadError> {
         for ids in ids.chunks(BATCH) {
             self.write(deadline, || {
-                self.ours(queries::REMOVE).param("keys", keys(ids))
+                self.ours().with("keys", keys(ids)).query(queries::REMOVE)
             })
             .await?;
         }
@@ -108,15 +111,18 @@ impl Outbox for Neo4j {
         deadline: Deadline,
     ) -> Result<u64, ReadError> {
         let query = || {
-            self.ours(queries::REMOVE_PUBLISHED)
-                .param("before", before.millis())
-                .param("limit", number(limit))
+            self.ours()
+                .with("before", before.millis())
+                .with("limit", number(limit))
+                .query(queries::REMOVE_PUBLISHED)
         };
         self.counted(deadline, query).await
     }
 
     async fn backlog(&self, deadline: Deadline) -> Result<(u64, Option<Timestamp>), ReadError> {
-        let row = self.read(deadline, || self.ours(queries::BACKLOG)).await?;
+        let row = self
+            .read(deadline, || self.ours().query(queries::BACKLOG))
+            .await?;
         let oldest: Option<String> = column(&row, "oldest")?;
         let millis = oldest
             .as_deref()
@@ -139,9 +145,10 @@ impl Pruning for Neo4j {
         let mut gone = 0;
         for (label, before) in [(INBOX, inbox), (REQUEST, requests), (MARKER, markers)] {
             let query = || {
-                self.ours(queries::prune(label))
-                    .param("before", before.millis())
-                    .param("limit", number(limit))
+                self.ours()
+                    .with("before", before.millis())
+                    .with("limit", number(limit))
+                    .query(queries::prune(label))
             };
             gone += self.counted(deadline, query).await?;
         }

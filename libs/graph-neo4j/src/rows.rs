@@ -6,12 +6,12 @@ use fleet_graph::{
     CorruptRow, Deadline, EXACT_TOTAL, Edge, EdgeType, Index, Node, NodeKey, Page, PastRequest,
     Props, ReadError, RequestKey, Scan, Subgraph, Total, Unavailable, Walk, check_values,
 };
-use neo4rs::{DeError, Query, Row};
+use neo4rs::{DeError, Row};
 use serde_json::Value;
 
 use crate::{
     Neo4j, commit, queries,
-    value::{bolt, list, number, text},
+    value::{Params, bolt, list, number, text},
 };
 
 /// A column of the only row that a query gives.
@@ -76,7 +76,7 @@ pub(crate) async fn get(
     let paths: BTreeSet<String> = keys.iter().map(NodeKey::path).collect();
     let query = || {
         let paths = paths.iter().map(|path| text(path));
-        Query::new(queries::GET.into()).param("keys", list(paths))
+        Params::new().with("keys", list(paths)).query(queries::GET)
     };
     let row = store.read(deadline, query).await?;
     let found: Vec<Props> = column(&row, "nodes")?;
@@ -93,7 +93,11 @@ pub(crate) async fn past_request(
     deadline: Deadline,
 ) -> Result<Option<PastRequest>, ReadError> {
     let key = commit::request_key(store.deployment(), key);
-    let query = || Query::new(queries::PAST_REQUEST.into()).param("key", key.as_str());
+    let query = || {
+        Params::new()
+            .with("key", key.as_str())
+            .query(queries::PAST_REQUEST)
+    };
     let row = store.read(deadline, query).await?;
     if row.is_none() {
         return Ok(None);
@@ -112,18 +116,18 @@ pub(crate) async fn scan(
 ) -> Result<Page, ReadError> {
     scan.check().map_err(ReadError::Invalid)?;
     let query = || {
-        let mut query = Query::new(queries::scan_of(scan))
-            .param("after", scan.after.as_deref().unwrap_or(""))
-            .param("offset", number(scan.offset))
+        let mut params = Params::new()
+            .with("after", scan.after.as_deref().unwrap_or(""))
+            .with("offset", number(scan.offset))
             // One more than asked, to know whether there is more.
-            .param("limit", number(scan.limit + 1));
+            .with("limit", number(scan.limit + 1));
         if let Some(before) = &scan.before {
-            query = query.param("before", before.as_str());
+            params = params.with("before", before.as_str());
         }
         for (n, value) in scan.values.iter().enumerate() {
-            query = query.param(&format!("v{n}"), bolt(value));
+            params = params.with(&format!("v{n}"), bolt(value));
         }
-        query
+        params.query(queries::scan_of(scan))
     };
     let row = store.read(deadline, query).await?;
     let mut nodes = nodes(column(&row, "nodes")?)?;
@@ -161,12 +165,12 @@ pub(crate) async fn counts(
     }
     let indexes: BTreeSet<Index> = asked.keys().copied().collect();
     let query = || {
-        let mut query = Query::new(queries::counts(&indexes));
+        let mut params = Params::new();
         for (index, values) in &asked {
             let values = values.iter().map(|values| list(values.iter().map(bolt)));
-            query = query.param(&format!("q_{}", index.as_str()), list(values));
+            params = params.with(&format!("q_{}", index.as_str()), list(values));
         }
-        query
+        params.query(queries::counts(&indexes))
     };
     let row = store.read(deadline, query).await?;
     let mut found = HashMap::new();
@@ -192,11 +196,12 @@ pub(crate) async fn walk(
     let roots: BTreeSet<String> = walk.roots.iter().map(NodeKey::path).collect();
     let query = || {
         let roots = roots.iter().map(|path| text(path));
-        Query::new(queries::walk(&walk.steps))
-            .param("roots", list(roots))
-            .param("nodes", number(walk.max_nodes + 1))
+        Params::new()
+            .with("roots", list(roots))
+            .with("nodes", number(walk.max_nodes + 1))
             // Enough for any graph that fits, and a bound for one that does not.
-            .param("edges", number(10 * walk.max_nodes + 10_000))
+            .with("edges", number(10 * walk.max_nodes + 10_000))
+            .query(queries::walk(&walk.steps))
     };
     let row = store.read(deadline, query).await?;
     let mut found: Vec<Props> = column(&row, "nodes")?;

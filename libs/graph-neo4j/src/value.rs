@@ -2,7 +2,7 @@
 
 use fleet_graph::Props;
 use neo4rs::{
-    BoltBoolean, BoltFloat, BoltInteger, BoltList, BoltMap, BoltNull, BoltString, BoltType,
+    BoltBoolean, BoltFloat, BoltInteger, BoltList, BoltMap, BoltNull, BoltString, BoltType, Query,
 };
 use serde_json::Value;
 
@@ -44,6 +44,27 @@ pub(crate) fn map<const N: usize>(entries: [(&'static str, BoltType); N]) -> Bol
         map.put(BoltString::new(name), value);
     }
     BoltType::Map(map)
+}
+
+/// Parameters of a query, as the one map in which they travel (see [`crate::queries`]).
+#[derive(Default)]
+pub(crate) struct Params(BoltMap);
+
+impl Params {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more parameter.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<BoltType>) -> Self {
+        self.0.put(BoltString::new(name), value.into());
+        self
+    }
+
+    /// The query.
+    pub(crate) fn query(self, text: impl Into<String>) -> Query {
+        Query::new(text.into()).param("c", BoltType::Map(self.0))
+    }
 }
 
 /// A position or count; ours are far below the bound.

@@ -44,9 +44,9 @@ pub async fn pages_are_stable_while_rows_arrive(place: &dyn Place) {
             seen.extend(ords(&page));
             let last = page.nodes.last().map(|node| node.ord.clone());
             if descending {
-                scan.before = last
+                scan.before = last;
             } else {
-                scan.after = last
+                scan.after = last;
             }
             if !page.more {
                 break;
