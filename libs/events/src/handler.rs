@@ -28,7 +28,7 @@ pub enum HandleError {
         after: Option<Duration>,
     },
     /// It is about something that may still become known; parked when
-    /// [`ConsumerSettings::not_yet_known_for`] is over.
+    /// [`crate::ConsumerSettings::not_yet_known_for`] is over.
     #[error("{what} is not known yet")]
     NotYetKnown {
         /// What is missing.
