@@ -1,16 +1,17 @@
 //! A commit as rows, and how they are written.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use fleet_graph::{
     Answer, Commit, CommitError, EdgeType, EdgeWrite, Guard, Label, NodeKey, NodeWrite,
     OutboxEvent, Receipt, Request,
 };
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use crate::{
     checksum::Sum,
     ledger::Table,
+    listings::{self, Filters},
     outbox,
     rows::{edge_sum, node_content, node_sum, props_text},
     statements::Cached,
@@ -42,6 +43,7 @@ struct NodeRow {
 struct Content {
     ord: String,
     props: String,
+    filters: Filters,
     sum: Sum,
 }
 
@@ -113,8 +115,9 @@ impl Prepared {
         }
         let mut found = Found::default();
         for write in &self.nodes {
-            let node = find(conn, &write.key)?;
-            if let Err(refusal) = check_write(write, node) {
+            let node = find_listed(conn, &write.key)?;
+            let stored = node.as_ref().map(|node| node.stored);
+            if let Err(refusal) = check_write(write, stored) {
                 return Ok(Err(refusal));
             }
             if let Some(node) = node {
@@ -181,7 +184,14 @@ impl Prepared {
 /// The nodes that are there before the commit.
 #[derive(Default)]
 struct Found {
-    nodes: HashMap<NodeKey, Stored>,
+    nodes: HashMap<NodeKey, Listed>,
+}
+
+/// A node with its place in listings.
+struct Listed {
+    stored: Stored,
+    ord: String,
+    filters: Filters,
 }
 
 #[derive(Clone, Copy)]
@@ -197,11 +207,12 @@ fn node_row(write: &NodeWrite) -> NodeRow {
         | NodeWrite::Update {
             key, ord, props, ..
         } => {
-            let props = props_text(props);
-            let sum = node_content(key, write.expected() + 1, ord, &props);
+            let text = props_text(props);
+            let sum = node_content(key, write.expected() + 1, ord, &text);
             Some(Content {
                 ord: ord.clone(),
-                props,
+                props: text,
+                filters: listings::filters(key.label(), props),
                 sum,
             })
         }
@@ -246,6 +257,24 @@ fn find(conn: &Connection, key: &NodeKey) -> rusqlite::Result<Option<Stored>> {
             })
         })
         .optional()
+}
+
+fn find_listed(conn: &Connection, key: &NodeKey) -> rusqlite::Result<Option<Listed>> {
+    conn.cached(
+        "SELECT n, version, crc, ord, f1, f2, f3, f4 FROM nodes WHERE label = ?1 AND id = ?2",
+    )?
+    .query_row((key.label().as_str(), key.id()), |row| {
+        Ok(Listed {
+            stored: Stored {
+                n: row.get(0)?,
+                version: row.get(1)?,
+                crc: row.get(2)?,
+            },
+            ord: row.get(3)?,
+            filters: [row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?],
+        })
+    })
+    .optional()
 }
 
 fn past_request(
@@ -303,7 +332,7 @@ fn check_version(key: &NodeKey, expected: i64, found: i64) -> Result<(), CommitE
 fn write_node(
     tx: &mut Tx<'_>,
     write: &NodeRow,
-    old: Option<&Stored>,
+    old: Option<&Listed>,
 ) -> rusqlite::Result<Option<i64>> {
     let label = write.key.label();
     match (&write.content, old) {
@@ -313,8 +342,8 @@ fn write_node(
             let crc = node_sum(content.sum.clone(), n);
             tx.conn
                 .cached(
-                    "INSERT INTO nodes(n, label, id, version, ord, props, crc) \
-                     VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6)",
+                    "INSERT INTO nodes(n, label, id, version, ord, props, crc, f1, f2, f3, f4) \
+                     VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 )?
                 .execute((
                     n,
@@ -323,27 +352,53 @@ fn write_node(
                     &content.ord,
                     &content.props,
                     crc,
+                    &content.filters[0],
+                    &content.filters[1],
+                    &content.filters[2],
+                    &content.filters[3],
                 ))?;
             tx.ledger.added(Table::Nodes, crc);
             *tx.ledger.label_mut(label) += 1;
             Ok(Some(n))
         }
         (Some(content), Some(old)) => {
-            let crc = node_sum(content.sum.clone(), old.n);
-            tx.conn
-                .cached(
-                    "UPDATE nodes SET version = ?2, ord = ?3, props = ?4, crc = ?5 WHERE n = ?1",
-                )?
-                .execute((old.n, old.version + 1, &content.ord, &content.props, crc))?;
-            tx.ledger.replaced(Table::Nodes, old.crc, crc);
-            Ok(Some(old.n))
+            let crc = node_sum(content.sum.clone(), old.stored.n);
+            update_node(tx.conn, content, old, crc)?;
+            tx.ledger.replaced(Table::Nodes, old.stored.crc, crc);
+            Ok(Some(old.stored.n))
         }
         (None, Some(old)) => {
-            delete_node(tx, label, old)?;
+            delete_node(tx, label, &old.stored)?;
             Ok(None)
         }
         (None, None) => Ok(None),
     }
+}
+
+/// Names only the columns that change: the indexes on the others are not touched.
+fn update_node(
+    conn: &Connection,
+    content: &Content,
+    old: &Listed,
+    crc: i64,
+) -> rusqlite::Result<()> {
+    let (n, version) = (old.stored.n, old.stored.version + 1);
+    let mut sql = "UPDATE nodes SET version = ?2, props = ?3, crc = ?4".to_owned();
+    let mut values: Vec<&dyn ToSql> = vec![&n, &version, &content.props, &crc];
+    if content.ord != old.ord {
+        values.push(&content.ord);
+        sql.push_str(", ord = ?5");
+    }
+    for (at, (new, old)) in content.filters.iter().zip(&old.filters).enumerate() {
+        if new != old {
+            values.push(new);
+            // Writing to a text does not fail.
+            let _ = write!(sql, ", f{} = ?{}", at + 1, values.len());
+        }
+    }
+    sql.push_str(" WHERE n = ?1");
+    conn.cached(&sql)?.execute(values.as_slice())?;
+    Ok(())
 }
 
 fn delete_node(tx: &mut Tx<'_>, label: Label, old: &Stored) -> rusqlite::Result<()> {

@@ -14,9 +14,10 @@ use serde_json::Value;
 use crate::{
     commit::{Prepared, request_sum},
     error::ReadFailure,
+    listings,
     open::Inner,
     rows::{NODE_COLUMNS, node},
-    schema::{filter_expression, listing_name, load_ledger},
+    schema::load_ledger,
     statements::Cached,
     walk,
     writer::Tx,
@@ -186,7 +187,11 @@ fn past_request(conn: &Connection, key: &RequestKey) -> Result<Option<PastReques
 fn listing_condition(index: Index) -> String {
     let mut sql = format!("label = '{}'", index.label().as_str());
     for (at, filter) in index.filters().iter().enumerate() {
-        sql.push_str(&format!(" AND {} = ?{}", filter_expression(filter), at + 1));
+        sql.push_str(&format!(
+            " AND {} = ?{}",
+            listings::column(index, filter),
+            at + 1
+        ));
     }
     sql
 }
@@ -195,7 +200,7 @@ fn listing_condition(index: Index) -> String {
 pub(crate) fn page_sql(scan: &Scan) -> String {
     let mut sql = format!(
         "SELECT {NODE_COLUMNS} FROM nodes INDEXED BY {} WHERE {}",
-        listing_name(scan.index),
+        listings::name(scan.index),
         listing_condition(scan.index)
     );
     let mut at = scan.index.filters().len();
@@ -217,7 +222,7 @@ pub(crate) fn page_sql(scan: &Scan) -> String {
 pub(crate) fn count_sql(index: Index) -> String {
     format!(
         "SELECT count(*) FROM (SELECT 1 FROM nodes INDEXED BY {} WHERE {} LIMIT {})",
-        listing_name(index),
+        listings::name(index),
         listing_condition(index),
         EXACT_TOTAL + 1
     )
@@ -275,14 +280,6 @@ fn total(conn: &Connection, index: Index, values: &[Value]) -> Result<Total, Rea
     })
 }
 
-/// As `json_extract` gives them: a boolean is 0 or 1.
 fn filter_values(values: &[Value]) -> Vec<SqlValue> {
-    values
-        .iter()
-        .map(|value| match value {
-            Value::String(text) => SqlValue::Text(text.clone()),
-            Value::Bool(flag) => SqlValue::Integer(i64::from(*flag)),
-            other => other.as_i64().map_or(SqlValue::Null, SqlValue::Integer),
-        })
-        .collect()
+    values.iter().map(listings::value).collect()
 }

@@ -17,6 +17,7 @@ mod commit;
 mod error;
 mod graph;
 mod ledger;
+mod listings;
 mod lock;
 mod open;
 mod options;

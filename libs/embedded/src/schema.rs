@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use fleet_graph::Index;
 use rusqlite::Connection;
 
-use crate::{OpenError, checksum::Sum, ledger::Ledger, statements::Cached};
+use crate::{OpenError, checksum::Sum, ledger::Ledger, listings, statements::Cached};
 
 /// Raised with every change of a table.
 const VERSION: i64 = 1;
@@ -22,7 +21,8 @@ const TABLES: &[(&str, &str)] = &[
     (
         "nodes",
         "CREATE TABLE nodes(n INTEGER PRIMARY KEY, label TEXT NOT NULL, id TEXT NOT NULL, \
-         version INTEGER NOT NULL, ord TEXT NOT NULL, props TEXT NOT NULL, crc INTEGER NOT NULL)",
+         version INTEGER NOT NULL, ord TEXT NOT NULL, props TEXT NOT NULL, crc INTEGER NOT NULL, \
+         f1, f2, f3, f4)",
     ),
     (
         "nodes_key",
@@ -108,33 +108,6 @@ const TABLES: &[(&str, &str)] = &[
     ),
 ];
 
-const LISTING_PREFIX: &str = "list_";
-
-/// The name of the index behind a listing.
-pub(crate) fn listing_name(index: Index) -> String {
-    format!("{LISTING_PREFIX}{}", index.as_str())
-}
-
-/// A filter property as the index holds it. Property names come from a closed list.
-pub(crate) fn filter_expression(property: &str) -> String {
-    format!("json_extract(props, '$.{property}')")
-}
-
-fn listing_sql(index: Index) -> String {
-    let mut columns: Vec<String> = index
-        .filters()
-        .iter()
-        .map(|f| filter_expression(f))
-        .collect();
-    columns.push("ord".to_owned());
-    format!(
-        "CREATE INDEX {} ON nodes({}) WHERE label = '{}'",
-        listing_name(index),
-        columns.join(", "),
-        index.label().as_str()
-    )
-}
-
 /// Whether the database has tables at all.
 pub(crate) fn is_empty(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get(0))
@@ -147,9 +120,7 @@ pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
     for (_, sql) in TABLES {
         tx.execute_batch(sql)?;
     }
-    for &index in Index::ALL {
-        tx.execute_batch(&listing_sql(index))?;
-    }
+    listings::create(&tx)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.execute(
@@ -191,36 +162,8 @@ pub(crate) fn check(conn: &Connection, file: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Brings the listings up to date: creates what is missing or changed, drops what is no more.
-pub(crate) fn update_listings(conn: &Connection) -> rusqlite::Result<()> {
-    let mut stale: Vec<String> = conn
-        .prepare("SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB ?1")?
-        .query_map([format!("{LISTING_PREFIX}*")], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    let mut wanted = Vec::new();
-    for &index in Index::ALL {
-        let sql = listing_sql(index);
-        if stored_sql(conn, &listing_name(index))?.as_deref() == Some(&sql) {
-            stale.retain(|name| *name != listing_name(index));
-        } else {
-            wanted.push(sql);
-        }
-    }
-    if stale.is_empty() && wanted.is_empty() {
-        return Ok(());
-    }
-    let tx = conn.unchecked_transaction()?;
-    for name in stale {
-        // A name from the database may hold anything.
-        tx.execute_batch(&format!("DROP INDEX \"{}\"", name.replace('"', "\"\"")))?;
-    }
-    for sql in wanted {
-        tx.execute_batch(&sql)?;
-    }
-    tx.commit()
-}
-
-fn stored_sql(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+/// The text by which a table or index was created, if it is there.
+pub(crate) fn stored_sql(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     use rusqlite::OptionalExtension;
     conn.query_row(
         "SELECT sql FROM sqlite_master WHERE name = ?1",

@@ -106,7 +106,7 @@ mod plans {
             if !index.filters().is_empty() {
                 check(&conn, &crate::graph::count_sql(index));
             }
-            let name = crate::schema::listing_name(index);
+            let name = crate::listings::name(index);
             let steps = plan(&conn, &crate::graph::page_sql(&scan));
             assert!(
                 steps.iter().any(|step| step.contains(&name)),

@@ -15,7 +15,7 @@ use crate::{
     commit::request_sum,
     error::ReadFailure,
     ledger::{Ledger, Table, Tally},
-    outbox, rows,
+    listings, outbox, rows,
 };
 
 /// What is wrong, in words; `Ok(None)` if nothing is.
@@ -24,8 +24,10 @@ pub(crate) fn verify(conn: &Connection, ledger: &Ledger) -> rusqlite::Result<Opt
     if structure != "ok" {
         return Ok(Some(structure.replace('\n', " ")));
     }
+    // Those of an older version are about to be made anew.
+    let listed = listings::are_current(conn)?;
     for table in Table::ALL {
-        match tally(conn, table) {
+        match tally(conn, table, listed) {
             Ok(found) => {
                 let noted = ledger.table(table);
                 if found != noted {
@@ -55,8 +57,9 @@ pub(crate) fn verify(conn: &Connection, ledger: &Ledger) -> rusqlite::Result<Opt
 }
 
 /// Reads a whole table, checks every row and adds up.
-fn tally(conn: &Connection, table: Table) -> Result<Tally, ReadFailure> {
+fn tally(conn: &Connection, table: Table, listed: bool) -> Result<Tally, ReadFailure> {
     let (columns, check): (&str, fn(&Row<'_>) -> Result<i64, ReadFailure>) = match table {
+        Table::Nodes if listed => (LISTED_COLUMNS, listed_node),
         Table::Nodes => (rows::NODE_COLUMNS, |row| {
             rows::node(row)?;
             Ok(row.get(6)?)
@@ -136,6 +139,20 @@ fn tally(conn: &Connection, table: Table) -> Result<Tally, ReadFailure> {
         found.sum = found.sum.wrapping_add(check(row)?);
     }
     Ok(found)
+}
+
+/// Node columns and those of the listings.
+const LISTED_COLUMNS: &str = "n, label, id, version, ord, props, crc, f1, f2, f3, f4";
+
+/// Checks a node, and that listings have it under the values that it has.
+fn listed_node(row: &Row<'_>) -> Result<i64, ReadFailure> {
+    let (n, node) = rows::node(row)?;
+    let listed: listings::Filters = [row.get(7)?, row.get(8)?, row.get(9)?, row.get(10)?];
+    if listed != listings::filters(node.key.label(), &node.props) {
+        let problem = format!("node row {n} is listed under other values than it has");
+        return Err(ReadFailure::Other(problem));
+    }
+    Ok(row.get(6)?)
 }
 
 fn same(computed: i64, stored: i64, table: &str) -> Result<i64, ReadFailure> {
