@@ -151,7 +151,13 @@ fn may_hold(step: &Step<'_>, actor: &Actor, action: Action) -> Result<(), Reject
         let rules: Vec<&Rule> = machine.rules().iter().filter(|r| r.claim.is_some()).collect();
         return Err(role_rejection(run, &rules, actor.role, action));
     }
-    if run.claim.is_none() { Err(Rejection::NotHeld) } else { Ok(()) }
+    match &run.claim {
+        None => Err(Rejection::NotHeld),
+        Some(claim) if claim.role != actor.role => {
+            Err(Rejection::Role { role: actor.role, action, allowed: vec![claim.role] })
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// The claim, if `actor` holds it under `epoch`.

@@ -1,0 +1,148 @@
+//! Callers that hang up: what their calls did is said all the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fleet_embedded::{Embedded, Options};
+use fleet_events::Bus;
+use fleet_proto::workflow::v1 as pb;
+use fleet_service::{Backends, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_workflow::{Config, start};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::Request;
+
+use super::crew::{Doors, PATIENCE, Workflow, release};
+use super::dice::Dice;
+use super::verdict::{CHECKED, Heard, trail};
+
+const STORIES: u64 = 20;
+const TASKS: u64 = 5;
+/// Calls on each task.
+const CALLS: u64 = 20;
+/// The longest that a caller waits, in microseconds.
+const PATIENT: u64 = 6_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_impatient_callers_lose_no_event() {
+    let dice = Dice::thrown("hangups");
+    let directory = TempDir::new().unwrap();
+    let database =
+        Embedded::open(directory.path(), Options::new(Arc::new(SystemClock))).unwrap();
+    let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
+    let bus: Arc<dyn Bus> = database.bus();
+    let backends = Backends {
+        store: database.store(),
+        store_name: "embedded",
+        bus: bus.clone(),
+        bus_name: "embedded-bus",
+    };
+    let deps = process.attach(backends, Streams::Apply, "default");
+    let mounted = start(deps, Config::default()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = process.serve(mounted, listener, ServerSettings::default()).unwrap();
+    tokio::time::timeout(PATIENCE, process.readiness.ready()).await.expect("ready in time");
+    let doors = Doors::to(&[address.port()]);
+
+    let story = |s: u64| format!("s-{s}");
+    let task = |s: u64, t: u64| format!("T-{s}-{t}");
+    for s in 0..STORIES {
+        let tasks: Vec<_> = (0..TASKS).map(|t| (task(s, t), Vec::new())).collect();
+        release(&*bus, &story(s), &tasks).await;
+        for (task, _) in &tasks {
+            doors.until(task, "released", |_| true).await;
+        }
+    }
+
+    let (answered, given_up) = (AtomicU64::new(0), AtomicU64::new(0));
+    let calls = (0..STORIES * TASKS).map(|n| {
+        let (task, mut dice) = (task(n / TASKS, n % TASKS), dice.fork(n));
+        let (doors, answered, given_up) = (&doors, &answered, &given_up);
+        async move {
+            for _ in 0..CALLS {
+                let patience = Duration::from_micros(dice.below(PATIENT));
+                // Some say how long they wait, others just go.
+                let told = dice.once_in(2).then_some(patience);
+                let call = async {
+                    if dice.once_in(2) {
+                        claim(doors, &task, told).await
+                    } else {
+                        give_back(doors, &task, told).await
+                    }
+                };
+                let counter = match tokio::time::timeout(patience, call).await {
+                    Ok(true) => answered,
+                    Ok(false) | Err(_) => given_up,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    futures::future::join_all(calls).await;
+    let (answered, given_up) = (answered.into_inner(), given_up.into_inner());
+    assert_eq!(answered + given_up, STORIES * TASKS * CALLS);
+
+    // The bodies of the last calls end by themselves; then everything is history.
+    let drained = process.stop(PATIENCE).await;
+    assert!(drained.is_complete(), "{drained:?}");
+    let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
+    let backends = Backends {
+        store: database.store(),
+        store_name: "embedded",
+        bus: bus.clone(),
+        bus_name: "embedded-bus",
+    };
+    let deps = process.attach(backends, Streams::Apply, "default");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mounted = start(deps, Config::default()).unwrap();
+    let address = process.serve(mounted, listener, ServerSettings::default()).unwrap();
+    let doors = Doors::to(&[address.port()]);
+
+    let mut ids = BTreeSet::new();
+    let mut hops = 0;
+    for s in 0..STORIES {
+        for (_, hop) in trail(&doors, &story(s)).await {
+            hops += 1;
+            ids.insert(hop.event_id);
+        }
+    }
+    assert_eq!(ids.len(), hops, "each hop has an event of its own");
+    let stream = &fleet_topology::streams::WORKFLOW_EVENTS;
+    let mut heard = Heard::new(bus, "chaos-check", stream, CHECKED);
+    heard.until_said(&ids).await;
+    assert_eq!(heard.events.len(), hops, "nothing is said that did not happen");
+    let released = usize::try_from(STORIES * TASKS).unwrap();
+    println!("{answered} calls were answered, {given_up} were not; {} hops", hops - released);
+    assert!(hops - released > usize::try_from(answered).unwrap() / 2, "calls had effects");
+    process.stop(PATIENCE).await;
+    database.close().await;
+}
+
+/// Whether there was an answer of any kind from the service.
+async fn claim(doors: &Doors, task: &str, told: Option<Duration>) -> bool {
+    let mut request = Request::new(pb::ClaimTaskRequest {
+        task_id: task.to_owned(),
+        agent_id: "dev".to_owned(),
+        role: "developer".to_owned(),
+        ..pb::ClaimTaskRequest::default()
+    });
+    if let Some(told) = told {
+        request.set_timeout(told);
+    }
+    Workflow::new(doors.channel(0)).claim_task(request).await.is_ok()
+}
+
+async fn give_back(doors: &Doors, task: &str, told: Option<Duration>) -> bool {
+    let mut request = Request::new(pb::ReleaseClaimRequest {
+        task_id: task.to_owned(),
+        agent_id: "dev".to_owned(),
+        role: "developer".to_owned(),
+        ..pb::ReleaseClaimRequest::default()
+    });
+    if let Some(told) = told {
+        request.set_timeout(told);
+    }
+    Workflow::new(doors.channel(0)).release_claim(request).await.is_ok()
+}
