@@ -8,7 +8,7 @@
 //! * Each commit leaves a marker under its id, so that a retry after a lost reply finds the
 //!   success it was.
 //! * Every call has its own deadline, whatever the driver thinks. A connection on which a
-//!   call was cut off is closed, never used again ([`pool`]).
+//!   call was cut off is closed, never used again.
 //! * Outbox, inbox, requests and markers belong to a deployment: two fleets on one server
 //!   neither see nor prune each other's.
 //! * Query texts are a closed set ([`queries`]); values are always parameters.

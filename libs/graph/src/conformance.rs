@@ -3,7 +3,7 @@
 //! An adapter's tests say how its data are opened ([`Place`]) and expand [`conformance_tests!`],
 //! one named test per case:
 //!
-//! ```ignore
+//! ```text
 //! /// `None`: the server is not there; says so and is not exercised.
 //! async fn place() -> Option<MyPlace> { … }
 //! fleet_graph::conformance_tests!(place);
