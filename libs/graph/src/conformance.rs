@@ -27,6 +27,7 @@ mod model;
 mod outbox;
 mod races;
 mod replies;
+mod servers;
 mod walks;
 mod world;
 
@@ -40,6 +41,7 @@ pub use model::*;
 pub use outbox::*;
 pub use races::*;
 pub use replies::*;
+pub use servers::{not_exercised, test_server};
 pub use walks::*;
 pub use world::Place;
 

@@ -22,8 +22,8 @@ pub use model::{
     CorruptRow, Edge, EdgeType, Label, MAX_NODE_ID, Node, NodeKey, Owner, Props, props,
 };
 pub use read::{
-    Direction, EXACT_TOTAL, Index, MAX_PAGE, MAX_STEPS, MAX_WALK_NODES, Page, Scan, Step,
-    Subgraph, Total, Walk, check_values,
+    Direction, EXACT_TOTAL, Index, MAX_PAGE, MAX_STEPS, MAX_WALK_NODES, Page, Scan, Step, Subgraph,
+    Total, Walk, check_values,
 };
 pub use store::{
     CommitError, Deadline, GraphStore, Outbox, PastRequest, Pruning, ReadError, Store, Unavailable,

@@ -141,7 +141,10 @@ pub const MAX_NODE_ID: usize = 512;
 impl NodeKey {
     /// A key. Ids are checked by the commit port: 1 to [`MAX_NODE_ID`] printable ASCII bytes.
     pub fn new(label: Label, id: impl Into<String>) -> Self {
-        Self { label, id: id.into() }
+        Self {
+            label,
+            id: id.into(),
+        }
     }
 
     /// The kind.
@@ -188,8 +191,12 @@ pub struct Node {
 impl Node {
     /// Reads the properties as a typed row.
     pub fn row<T: DeserializeOwned>(&self) -> Result<T, CorruptRow> {
-        serde_json::from_value(serde_json::Value::Object(self.props.clone()))
-            .map_err(|e| CorruptRow { key: self.key.clone(), problem: e.to_string() })
+        serde_json::from_value(serde_json::Value::Object(self.props.clone())).map_err(|e| {
+            CorruptRow {
+                key: self.key.clone(),
+                problem: e.to_string(),
+            }
+        })
     }
 }
 

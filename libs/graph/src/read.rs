@@ -158,7 +158,11 @@ impl Scan {
 pub fn check_values(index: Index, values: &[Value]) -> Result<(), String> {
     let scalar = |v: &Value| v.is_string() || v.is_i64() || v.is_boolean();
     if values.len() != index.filters().len() || !values.iter().all(scalar) {
-        return Err(format!("{} takes the filters {:?}", index.as_str(), index.filters()));
+        return Err(format!(
+            "{} takes the filters {:?}",
+            index.as_str(),
+            index.filters()
+        ));
     }
     Ok(())
 }
@@ -221,10 +225,15 @@ impl Walk {
     pub fn check(&self) -> Result<(), String> {
         let hops_fit = self.steps.iter().all(|s| (1..=MAX_STEPS).contains(&s.hops));
         if self.steps.len() > MAX_STEPS || !hops_fit {
-            return Err(format!("a walk has at most {MAX_STEPS} steps of 1 to {MAX_STEPS} hops"));
+            return Err(format!(
+                "a walk has at most {MAX_STEPS} steps of 1 to {MAX_STEPS} hops"
+            ));
         }
         if !(1..=MAX_WALK_NODES).contains(&self.max_nodes) {
-            return Err(format!("a walk of {} nodes; 1 to {MAX_WALK_NODES}", self.max_nodes));
+            return Err(format!(
+                "a walk of {} nodes; 1 to {MAX_WALK_NODES}",
+                self.max_nodes
+            ));
         }
         Ok(())
     }

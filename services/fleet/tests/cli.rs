@@ -4,9 +4,10 @@ mod support;
 
 use std::path::Path;
 
+use fleet_graph::conformance::test_server;
 use fleet_proto::planning::v2::GetStoryRequest;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
-use support::{Up, err, out, run, server};
+use support::{Up, err, out, run};
 
 fn examples() -> &'static Path {
     Path::new(concat!(
@@ -182,7 +183,11 @@ fn wrong_settings_are_refused_with_a_sentence() {
             Some(("FLEET_PORT_OFSET", "1")),
             "did you mean FLEET_PORT_OFFSET?",
         ),
-        (&["up", "--port-offset", "many"], None, "--port-offset must be a whole number"),
+        (
+            &["up", "--port-offset", "many"],
+            None,
+            "--port-offset must be a whole number",
+        ),
     ];
     for (arguments, environment, sentence) in cases {
         let mut command = support::fleet();
@@ -206,7 +211,7 @@ fn wrong_settings_are_refused_with_a_sentence() {
 
 #[tokio::test]
 async fn up_takes_a_real_bus_and_a_real_graph() {
-    let Some(nats) = server("FLEET_TEST_NATS_URL", "nats") else {
+    let Some(nats) = test_server("nats", "FLEET_TEST_NATS_URL") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -219,7 +224,7 @@ async fn up_takes_a_real_bus_and_a_real_graph() {
     support::story_to_review(&up).await;
     drop(up);
 
-    let Some(neo4j) = server("FLEET_TEST_NEO4J_URI", "neo4j") else {
+    let Some(neo4j) = test_server("neo4j", "FLEET_TEST_NEO4J_URI") else {
         return;
     };
     let up = Up::start(&dir.path().join("unused"), |command| {

@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+use fleet_graph::conformance::test_server;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -76,19 +77,6 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn given(server: &str, key: &str) -> Option<String> {
-    let value = std::env::var(key).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == server),
-            "{server} is required: {key} is not set"
-        );
-        println!("not exercised: {server} ({key} not set)");
-    }
-    value
-}
-
 /// Kills the process however the test ends.
 struct Running(std::process::Child);
 
@@ -101,10 +89,10 @@ impl Drop for Running {
 
 #[tokio::test]
 async fn it_waits_for_its_streams_serves_and_stops_when_told() {
-    let Some(nats) = given("nats", "FLEET_TEST_NATS_URL") else {
+    let Some(nats) = test_server("nats", "FLEET_TEST_NATS_URL") else {
         return;
     };
-    let Some(neo4j) = given("neo4j", "FLEET_TEST_NEO4J_URI") else {
+    let Some(neo4j) = test_server("neo4j", "FLEET_TEST_NEO4J_URI") else {
         return;
     };
     let deployment = format!("proc{}", std::process::id());

@@ -35,16 +35,7 @@ pub fn soon() -> Deadline {
 
 /// The value of an environment key; its absence is said, or a failure where it is required.
 pub fn given(key: &str) -> Option<String> {
-    let value = std::env::var(key).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == "nats"),
-            "nats is required: {key} is not set"
-        );
-        println!("not exercised: nats ({key} not set)");
-    }
-    value
+    fleet_graph::conformance::test_server("nats", key)
 }
 
 /// A deployment on the shared server.

@@ -22,15 +22,7 @@ impl Server {
     /// if the environment demands it.
     pub async fn from_env() -> Option<Self> {
         let var = |name: &str| std::env::var(format!("FLEET_TEST_NEO4J_{name}")).ok();
-        let Some(uri) = var("URI") else {
-            let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.split(',').any(|r| r == "neo4j"),
-                "FLEET_TEST_NEO4J_URI is not set"
-            );
-            println!("not exercised: neo4j (FLEET_TEST_NEO4J_URI not set)");
-            return None;
-        };
+        let uri = fleet_graph::conformance::test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
         let user = var("USER").unwrap_or_else(|| "neo4j".into());
         Some(Self {
             uri,

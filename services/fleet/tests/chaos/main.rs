@@ -3,9 +3,17 @@
 //!
 //! Every choice follows from a seed that is printed; `FLEET_TEST_SEED` takes it again.
 //! `FLEET_TEST_CHAOS_ROUNDS` kills more often.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 #![allow(missing_docs, reason = "the names of helpers say it")]
-#![allow(dead_code, reason = "the helpers are shared with the tests of the workflow")]
+#![allow(
+    dead_code,
+    reason = "the helpers are shared with the tests of the workflow"
+)]
 
 #[path = "../../../workflow/tests/chaos/crew.rs"]
 mod crew;
@@ -86,13 +94,17 @@ impl Fleet {
         for target in &WAY[1..5] {
             self.transition(&story, target).await;
         }
-        let walks = (0..).zip(&tasks).map(|(n, task)| {
-            Walker::new(&self.workflow, dice.fork(n), task, None).walk()
-        });
+        let walks = (0..)
+            .zip(&tasks)
+            .map(|(n, task)| Walker::new(&self.workflow, dice.fork(n), task, None).walk());
         let walked = futures::future::join_all(walks).await;
         let until = Instant::now() + PATIENCE;
         while self.state(&story).await != "READY_TO_REVIEW" {
-            assert!(Instant::now() < until, "{story} is {}", self.state(&story).await);
+            assert!(
+                Instant::now() < until,
+                "{story} is {}",
+                self.state(&story).await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         (story, walked)
@@ -110,7 +122,12 @@ impl Fleet {
             ..pb::CreateStoryRequest::default()
         };
         let create = async |c| planning(c).create_story(request.clone()).await;
-        let created = self.planning.ask(&request.request_id, 0, create).await.story.unwrap();
+        let created = self
+            .planning
+            .ask(&request.request_id, 0, create)
+            .await
+            .story
+            .unwrap();
         assert_eq!((&*created.story_id, &*created.state), (story, "DRAFT"));
     }
 
@@ -125,7 +142,12 @@ impl Fleet {
             ..pb::CreateTaskRequest::default()
         };
         let create = async |c| planning(c).create_task(request.clone()).await;
-        let created = self.planning.ask(&request.request_id, 0, create).await.task.unwrap();
+        let created = self
+            .planning
+            .ask(&request.request_id, 0, create)
+            .await
+            .task
+            .unwrap();
         assert_eq!(created.task_id, task);
     }
 
@@ -139,14 +161,24 @@ impl Fleet {
             ..pb::TransitionStoryRequest::default()
         };
         let transition = async |c| planning(c).transition_story(request.clone()).await;
-        let moved = self.planning.ask(&request.request_id, 0, transition).await.story.unwrap();
+        let moved = self
+            .planning
+            .ask(&request.request_id, 0, transition)
+            .await
+            .story
+            .unwrap();
         assert_eq!(moved.state, target, "{story}");
     }
 
     async fn state(&self, story: &str) -> String {
-        let request = pb::GetStoryRequest { story_id: story.to_owned() };
+        let request = pb::GetStoryRequest {
+            story_id: story.to_owned(),
+        };
         let get = async |c| planning(c).get_story(request.clone()).await;
-        self.planning.ask(&format!("get {story}"), 0, get).await.state
+        self.planning
+            .ask(&format!("get {story}"), 0, get)
+            .await
+            .state
     }
 
     /// The story went its way, each step once. Gives the ids of the events that told of it.
@@ -156,8 +188,15 @@ impl Fleet {
             ..pb::GetStoryHistoryRequest::default()
         };
         let history = async |c| planning(c).get_story_history(request.clone()).await;
-        let entries = self.planning.ask(&format!("history of {story}"), 0, history).await.entries;
-        let way: Vec<&str> = entries.iter().map(|entry| entry.to_state.as_str()).collect();
+        let entries = self
+            .planning
+            .ask(&format!("history of {story}"), 0, history)
+            .await
+            .entries;
+        let way: Vec<&str> = entries
+            .iter()
+            .map(|entry| entry.to_state.as_str())
+            .collect();
         assert_eq!(way, WAY, "{story}");
         for (n, entry) in (1..).zip(&entries) {
             assert_eq!(entry.seq, n, "{story}");
@@ -176,8 +215,13 @@ async fn a_fleet_that_is_killed_again_and_again_loses_nothing() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("data");
     let offset = free_offset();
-    let arguments =
-        ["up", "--data", data.to_str().unwrap(), "--port-offset", &offset.to_string()];
+    let arguments = [
+        "up",
+        "--data",
+        data.to_str().unwrap(),
+        "--port-offset",
+        &offset.to_string(),
+    ];
     let log = log_in(directory.path(), "fleet");
     let binary = env!("CARGO_BIN_EXE_fleet");
     let mut program = Program::new(binary, &arguments, &[], 20_054 + offset, log);
@@ -193,7 +237,11 @@ async fn a_fleet_that_is_killed_again_and_again_loses_nothing() {
         let mut stories = Vec::new();
         while !over.load(Ordering::Relaxed) {
             let n = number.fetch_add(1, Ordering::Relaxed);
-            stories.push(fleet.story(&format!("chaos-{n}"), &dice.fork(1_000 + n)).await);
+            stories.push(
+                fleet
+                    .story(&format!("chaos-{n}"), &dice.fork(1_000 + n))
+                    .await,
+            );
         }
         stories
     };
@@ -225,13 +273,21 @@ async fn a_fleet_that_is_killed_again_and_again_loses_nothing() {
     for story in acknowledged.keys() {
         moves.extend(fleet.check_history(story).await);
     }
-    assert_eq!(moves.len(), acknowledged.len() * WAY.len(), "each move has its own event");
+    assert_eq!(
+        moves.len(),
+        acknowledged.len() * WAY.len(),
+        "each move has its own event"
+    );
     program.stop().await;
     let database = said_everything(&mut program, &data).await;
     check_streams(&database, &acknowledged, &hops, &moves).await;
     database.close().await;
     program.check_log();
-    let changes: usize = acknowledged.values().flatten().map(|walked| walked.acknowledged).sum();
+    let changes: usize = acknowledged
+        .values()
+        .flatten()
+        .map(|walked| walked.acknowledged)
+        .sum();
     println!(
         "{} stories, {changes} acknowledged changes of tasks, {} hops, each said once",
         acknowledged.len(),
@@ -282,11 +338,19 @@ async fn check_streams(
     heard.catch_up().await;
     let mut said = BTreeSet::new();
     for event in heard.events.values() {
-        assert!(said.insert(event.id.to_string()), "{} {} was said twice", event.kind, event.id);
+        assert!(
+            said.insert(event.id.to_string()),
+            "{} {} was said twice",
+            event.kind,
+            event.id
+        );
     }
     let lost: Vec<_> = moves.difference(&said).collect();
     let made_up: Vec<_> = said.difference(moves).collect();
-    assert!(lost.is_empty() && made_up.is_empty(), "lost {lost:?}, made up {made_up:?}");
+    assert!(
+        lost.is_empty() && made_up.is_empty(),
+        "lost {lost:?}, made up {made_up:?}"
+    );
 
     let soon = Deadline::after(PATIENCE);
     let parked = database.bus().parked(0, 10, soon).await.unwrap();

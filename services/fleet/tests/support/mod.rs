@@ -117,20 +117,6 @@ fn free_offset() -> u16 {
     }
 }
 
-/// The address of a test server, or `None` after saying what is left out.
-pub fn server(variable: &str, what: &str) -> Option<String> {
-    let found = std::env::var(variable).ok();
-    if found.is_none() {
-        let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.contains(what),
-            "{variable} is not set, but {what} is required"
-        );
-        eprintln!("not exercised: {what} ({variable} not set)");
-    }
-    found
-}
-
 /// Creates a story with one task and walks both to their end, as the roles would.
 pub async fn story_to_review(up: &Up) {
     use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;

@@ -1,5 +1,6 @@
 //! Planning as it is served: real processes on the embedded backends and on real servers.
 
+use fleet_graph::conformance::test_server;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,20 +72,8 @@ impl Fleet {
     /// `None` says what is missing, or fails if the environment demands it.
     pub fn real() -> Option<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let given = |server: &str, key: &str| {
-            let value = std::env::var(key).ok().filter(|value| !value.is_empty());
-            if value.is_none() {
-                let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-                assert!(
-                    !required.split(',').any(|name| name == server),
-                    "{server} is required: {key} is not set"
-                );
-                println!("not exercised: {server} ({key} not set)");
-            }
-            value
-        };
-        let nats = given("nats", "FLEET_TEST_NATS_URL")?;
-        let uri = given("neo4j", "FLEET_TEST_NEO4J_URI")?;
+        let nats = test_server("nats", "FLEET_TEST_NATS_URL")?;
+        let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
         let user = std::env::var("FLEET_TEST_NEO4J_USER").unwrap_or_else(|_| "neo4j".to_owned());
         let password = std::env::var("FLEET_TEST_NEO4J_PASSWORD").unwrap_or_default();
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
