@@ -79,7 +79,7 @@ impl Prepared {
         }
         match self.check(tx.conn)? {
             Ok(found) => {
-                if let Err(refusal) = self.write(tx, found)? {
+                if let Err(refusal) = self.write(tx, &found)? {
                     return Ok(Err(refusal));
                 }
                 Ok(Ok(self.receipt))
@@ -127,7 +127,7 @@ impl Prepared {
         Ok(Ok(found))
     }
 
-    fn write(&self, tx: &mut Tx<'_>, found: Found) -> rusqlite::Result<Result<(), CommitError>> {
+    fn write(&self, tx: &mut Tx<'_>, found: &Found) -> rusqlite::Result<Result<(), CommitError>> {
         let mut numbers = HashMap::with_capacity(self.nodes.len() + 2);
         for write in &self.nodes {
             let old = found.nodes.get(&write.key);

@@ -129,7 +129,7 @@ impl Embedded {
         let flusher = {
             let (registry, core) = (Arc::clone(&registry), Arc::clone(&core));
             spawn("fleet-acks", dir, move || {
-                registry.flush_until_stopped(&core)
+                registry.flush_until_stopped(&core);
             })?
         };
         Ok(Self {

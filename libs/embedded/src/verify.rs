@@ -56,9 +56,12 @@ pub(crate) fn verify(conn: &Connection, ledger: &Ledger) -> rusqlite::Result<Opt
     Ok(None)
 }
 
+/// Checks a row and gives its checksum.
+type CheckRow = fn(&Row<'_>) -> Result<i64, ReadFailure>;
+
 /// Reads a whole table, checks every row and adds up.
 fn tally(conn: &Connection, table: Table, listed: bool) -> Result<Tally, ReadFailure> {
-    let (columns, check): (&str, fn(&Row<'_>) -> Result<i64, ReadFailure>) = match table {
+    let (columns, check): (&str, CheckRow) = match table {
         Table::Nodes if listed => (LISTED_COLUMNS, listed_node),
         Table::Nodes => (rows::NODE_COLUMNS, |row| {
             rows::node(row)?;

@@ -1,5 +1,7 @@
 //! Opening, owning, committing, closing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! A process killed at any moment loses nothing that it acknowledged.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::{
@@ -61,7 +63,7 @@ async fn write_until_killed(dir: &Path, round: u64) {
                 say(&format!("committed {n}"));
                 bus.publish(&commit.events, soon()).await.remove(0).unwrap();
                 say(&format!("published {n}"));
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     let id = commit.events[0].id.clone();
                     store.remove(&[id], soon()).await.unwrap();
                     say(&format!("removed {n}"));

@@ -1,6 +1,12 @@
 //! Changed bytes: either the start is refused and names the file, or nothing that was
 //! acknowledged is lost or changed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests"
+)]
+
 mod common;
 
 use std::{

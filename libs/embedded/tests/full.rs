@@ -1,5 +1,7 @@
 //! No room: writes are refused before they are acknowledged, and work again once there is.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::{path::Path, process::Command};
