@@ -254,7 +254,8 @@ async fn a_fleet_that_is_killed_again_and_again_loses_nothing() {
             let nth = 1 + choice.below(5);
             program.kill();
             program.start(Some(&format!("{point}:{nth}")));
-            let died = program.died(PATIENCE).await;
+            // A release build has no such points.
+            let died = cfg!(not(debug_assertions)) || program.died(PATIENCE).await;
             assert!(died, "{point}:{nth} is never reached");
             program.up().await;
             tokio::time::sleep(Duration::from_millis(choice.below(1_200))).await;

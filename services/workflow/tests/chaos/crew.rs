@@ -82,14 +82,18 @@ impl Doors {
         first: u64,
         call: impl AsyncFnMut(Channel) -> Result<Response<T>, Status>,
     ) -> T {
-        self.find(what, first, call).await.unwrap_or_else(|| panic!("{what}: it is not known"))
+        self.find(what, first, call)
+            .await
+            .unwrap_or_else(|| panic!("{what}: it is not known"))
     }
 
     /// Where a task is; `None` if it is not known (yet).
     pub async fn state(&self, task: &str, first: u64) -> Option<pb::GetWorkflowStateResponse> {
         let what = format!("state of {task}");
         self.find(&what, first, async |channel| {
-            let request = pb::GetWorkflowStateRequest { task_id: task.to_owned() };
+            let request = pb::GetWorkflowStateRequest {
+                task_id: task.to_owned(),
+            };
             Workflow::new(channel).get_workflow_state(request).await
         })
         .await
@@ -117,8 +121,10 @@ impl Doors {
 
 /// Whether nobody (who knows) answered. A status that we made ourselves has a source.
 pub fn is_away(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
-        || status.source().is_some()
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+    ) || status.source().is_some()
 }
 
 /// One thing that an agent did to a task, as the history must tell it.
@@ -155,15 +161,28 @@ const FEEDBACK: &str = "the empty case is not handled";
 
 impl Walker {
     pub fn new(doors: &Doors, dice: Dice, task: &str, reports: Option<Arc<dyn Bus>>) -> Self {
-        let walked =
-            Walked { task: task.to_owned(), deeds: Vec::new(), version: 0, acknowledged: 0 };
-        Self { doors: doors.clone(), dice, reports, walked, requests: 0, epoch: 0 }
+        let walked = Walked {
+            task: task.to_owned(),
+            deeds: Vec::new(),
+            version: 0,
+            acknowledged: 0,
+        };
+        Self {
+            doors: doors.clone(),
+            dice,
+            reports,
+            walked,
+            requests: 0,
+            epoch: 0,
+        }
     }
 
     /// From `todo` to `done`, with detours as the dice have it.
     pub async fn walk(mut self) -> Walked {
         let task = self.walked.task.clone();
-        self.doors.until(&task, "free", |state| state.blocked_by.is_empty()).await;
+        self.doors
+            .until(&task, "free", |state| state.blocked_by.is_empty())
+            .await;
         if self.dice.once_in(4) {
             self.claim("developer", "claim_task", "dev-a").await;
             self.give_back("dev-a").await;
@@ -176,15 +195,18 @@ impl Walker {
             self.claim("developer", "revise_code", "dev-b").await;
             self.commit("dev-b").await;
         }
-        self.review("architect", "claim_review", "approve_design", "arch").await;
+        self.review("architect", "claim_review", "approve_design", "arch")
+            .await;
         if self.dice.once_in(3) {
             self.claim("qa", "claim_testing", "tester").await;
             self.act("qa", "reject_tests", "tester", "").await;
             self.claim("developer", "revise_code", "dev-c").await;
             self.commit("dev-c").await;
-            self.review("architect", "claim_review", "approve_design", "arch").await;
+            self.review("architect", "claim_review", "approve_design", "arch")
+                .await;
         }
-        self.review("qa", "claim_testing", "approve_tests", "tester").await;
+        self.review("qa", "claim_testing", "approve_tests", "tester")
+            .await;
         self.act("po", "approve_story", "owner", "").await;
         self.walked
     }
@@ -216,7 +238,11 @@ impl Walker {
         };
         let answer = ask(first).await;
         if again {
-            assert_eq!(ask(first + 1).await, answer, "{what}: the same request, another answer");
+            assert_eq!(
+                ask(first + 1).await,
+                answer,
+                "{what}: the same request, another answer"
+            );
         }
         assert_eq!(answer.action, action, "{what}");
         self.epoch = answer.claim_epoch;
@@ -225,12 +251,17 @@ impl Walker {
     }
 
     async fn act(&mut self, role: &str, action: &str, agent: &str, sha: &str) {
-        let mut result = pb::WorkResult { success: true, ..pb::WorkResult::default() };
+        let mut result = pb::WorkResult {
+            success: true,
+            ..pb::WorkResult::default()
+        };
         if action.starts_with("reject") {
             result.feedback = FEEDBACK.to_owned();
         }
         if !sha.is_empty() {
-            result.artifacts.insert("commit_sha".to_owned(), sha.to_owned());
+            result
+                .artifacts
+                .insert("commit_sha".to_owned(), sha.to_owned());
         }
         let request = pb::RequestValidationRequest {
             task_id: self.walked.task.clone(),
@@ -245,13 +276,20 @@ impl Walker {
         let what = format!("{} ({action}) on {}", request.request_id, request.task_id);
         let (first, again) = (self.dice.next() >> 1, self.dice.once_in(8));
         let ask = async |first| {
-            let act =
-                async |channel| Workflow::new(channel).request_validation(request.clone()).await;
+            let act = async |channel| {
+                Workflow::new(channel)
+                    .request_validation(request.clone())
+                    .await
+            };
             self.doors.ask(&what, first, act).await
         };
         let answer = ask(first).await;
         if again {
-            assert_eq!(ask(first + 1).await, answer, "{what}: the same request, another answer");
+            assert_eq!(
+                ask(first + 1).await,
+                answer,
+                "{what}: the same request, another answer"
+            );
         }
         self.did(action, agent, sha);
         self.acknowledged(answer.version).await;
@@ -310,11 +348,14 @@ impl Walker {
             causation: String::new(),
             traceparent: String::new(),
         };
-        say(bus, &[event.clone()]).await;
+        say(bus, std::slice::from_ref(&event)).await;
         say(bus, &[event]).await;
         self.did("commit_code", agent, sha);
         let arrived = |state: &pb::GetWorkflowStateResponse| {
-            state.history.iter().any(|hop| hop.artifacts.get("commit_sha").is_some_and(|s| s == sha))
+            state
+                .history
+                .iter()
+                .any(|hop| hop.artifacts.get("commit_sha").is_some_and(|s| s == sha))
         };
         let state = self.doors.until(&task, "told of the commit", arrived).await;
         self.acknowledged(state.version).await;
@@ -332,14 +373,28 @@ impl Walker {
 
     /// What is acknowledged can be read at once, everywhere.
     async fn acknowledged(&mut self, version: i64) {
-        let Walked { task, version: before, .. } = &self.walked;
-        assert!(version > *before, "{task}: version {version} follows {before}");
+        let Walked {
+            task,
+            version: before,
+            ..
+        } = &self.walked;
+        assert!(
+            version > *before,
+            "{task}: version {version} follows {before}"
+        );
         self.walked.version = version;
         self.walked.acknowledged += 1;
         if self.dice.once_in(3) {
-            let state = self.doors.state(&self.walked.task, self.dice.next() >> 1).await;
+            let state = self
+                .doors
+                .state(&self.walked.task, self.dice.next() >> 1)
+                .await;
             let read = state.map_or(0, |state| state.version);
-            assert!(read >= version, "{}: {version} acknowledged, {read} read", self.walked.task);
+            assert!(
+                read >= version,
+                "{}: {version} acknowledged, {read} read",
+                self.walked.task
+            );
         }
     }
 }
@@ -348,7 +403,9 @@ impl Walker {
 pub async fn say(bus: &dyn Bus, events: &[fleet_graph::OutboxEvent]) {
     let until = Instant::now() + PATIENCE;
     loop {
-        let outcomes = bus.publish(events, Deadline::after(Duration::from_secs(5))).await;
+        let outcomes = bus
+            .publish(events, Deadline::after(Duration::from_secs(5)))
+            .await;
         match outcomes.into_iter().find_map(Result::err) {
             None => return,
             Some(error) => assert!(Instant::now() < until, "cannot publish: {error}"),
@@ -359,13 +416,14 @@ pub async fn say(bus: &dyn Bus, events: &[fleet_graph::OutboxEvent]) {
 /// Releases a story as planning does: `tasks` with what each waits for.
 pub async fn release(bus: &dyn Bus, story: &str, tasks: &[(String, Vec<String>)]) {
     let id = |task: &String| TaskId::parse(task).unwrap();
-    let released = |(task, depends_on): &(String, Vec<String>)| fleet_events::payload::ReleasedTask {
-        task_id: id(task),
-        priority: 1,
-        role: None,
-        depends_on: depends_on.iter().map(id).collect(),
-        title: String::new(),
-    };
+    let released =
+        |(task, depends_on): &(String, Vec<String>)| fleet_events::payload::ReleasedTask {
+            task_id: id(task),
+            priority: 1,
+            role: None,
+            depends_on: depends_on.iter().map(id).collect(),
+            title: String::new(),
+        };
     let now = SystemClock.now();
     let moved = fleet_events::payload::StoryTransitioned {
         story_id: fleet_types::StoryId::parse(story).unwrap(),

@@ -3,7 +3,12 @@
 //!
 //! Every choice follows from a seed that is printed; `FLEET_TEST_SEED` takes it again.
 //! `FLEET_TEST_CHAOS_ROUNDS` lets the nemesis go on for longer.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 #![allow(missing_docs, reason = "the names of helpers say it")]
 
 mod crew;

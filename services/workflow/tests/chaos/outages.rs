@@ -1,10 +1,10 @@
 //! Servers that go away: NATS in the middle of writes, Neo4j behind a proxy, both at the start.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fleet_graph::conformance::test_server;
 use fleet_proto::workflow::v1 as pb;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 
 use super::crew::{Doors, PATIENCE, Workflow};
 use super::dice::Dice;
-use super::process::given;
+use super::process::free_port;
 use super::proxy::{Mode, Proxy};
 use super::verdict::judge;
 use super::world::{Acknowledged, Story, World, count};
@@ -30,9 +30,14 @@ struct Nats {
 
 impl Nats {
     fn stopped() -> Option<Self> {
-        let binary = PathBuf::from(given("nats", "FLEET_TEST_NATS_SERVER")?);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Self { binary, port, directory: TempDir::new().unwrap(), child: None })
+        let binary = PathBuf::from(test_server("nats", "FLEET_TEST_NATS_SERVER")?);
+        let port = free_port();
+        Some(Self {
+            binary,
+            port,
+            directory: TempDir::new().unwrap(),
+            child: None,
+        })
     }
 
     fn url(&self) -> String {
@@ -49,7 +54,14 @@ impl Nats {
             };
             if gone {
                 let child = Command::new(&self.binary)
-                    .args(["-js", "-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"])
+                    .args([
+                        "-js",
+                        "-a",
+                        "127.0.0.1",
+                        "-p",
+                        &self.port.to_string(),
+                        "-sd",
+                    ])
                     .arg(self.directory.path())
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())
@@ -72,8 +84,12 @@ impl Nats {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_go_on_while_nats_is_away_and_are_told_afterwards() {
-    let Some(mut world) = World::given() else { return };
-    let Some(mut nats) = Nats::stopped() else { return };
+    let Some(mut world) = World::given() else {
+        return;
+    };
+    let Some(mut nats) = Nats::stopped() else {
+        return;
+    };
     let dice = Dice::thrown("nats");
     nats.start().await;
     world.nats = nats.url();
@@ -96,7 +112,10 @@ async fn writes_go_on_while_nats_is_away_and_are_told_afterwards() {
     // From beginning to end without a bus.
     nats.kill().await;
     for (n, story) in (0..).zip(whole_outage) {
-        acknowledged.insert(story.id.clone(), story.walk(&doors, &dice.fork(n), None).await);
+        acknowledged.insert(
+            story.id.clone(),
+            story.walk(&doors, &dice.fork(n), None).await,
+        );
     }
     for replica in [&one, &two] {
         let (status, body) = replica.readyz().await.expect("an answer");
@@ -105,7 +124,10 @@ async fn writes_go_on_while_nats_is_away_and_are_told_afterwards() {
     // And with one that comes and goes under the writes.
     let walks = async {
         let walk = async |n, story: &Story| {
-            (story.id.clone(), story.walk(&doors, &dice.fork(n), None).await)
+            (
+                story.id.clone(),
+                story.walk(&doors, &dice.fork(n), None).await,
+            )
         };
         futures::future::join_all((100..).zip(in_and_out).map(|(n, story)| walk(n, story))).await
     };
@@ -124,30 +146,89 @@ async fn writes_go_on_while_nats_is_away_and_are_told_afterwards() {
     let mut heard = world.heard().await;
     let hops = judge(&doors, &mut heard, &acknowledged, || world.until_consumed()).await;
     world.check_parked(&*bus).await;
-    println!("{} acknowledged changes, {hops} hops, each said once", count(&acknowledged));
+    println!(
+        "{} acknowledged changes, {hops} hops, each said once",
+        count(&acknowledged)
+    );
     for replica in [&mut one, &mut two] {
         replica.stop().await;
         replica.check_log();
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_through_a_neo4j_that_comes_and_goes_are_done_once() {
+    let Some(mut world) = World::given() else {
+        return;
+    };
+    let dice = Dice::thrown("neo4j");
+    let bus = world.applied().await;
+    let proxy = Proxy::before(&world.neo4j, Mode::Pass).await;
+    let (mut straight, port_straight) = world.replica("straight", "0s");
+    world.neo4j = format!("bolt://{}", proxy.address);
+    let (mut behind, port_behind) = world.replica("behind", "0s");
+    tokio::join!(straight.up(), behind.up());
+    let doors = Doors::to(&[port_behind, port_straight]);
+    let stories: Vec<Story> = (0..6).map(|n| Story::new(&world.deployment, n)).collect();
+    let walks = async {
+        let walk = async |n, story: &Story| {
+            story.release(&*bus).await;
+            (
+                story.id.clone(),
+                story.walk(&doors, &dice.fork(n), Some(&bus)).await,
+            )
+        };
+        futures::future::join_all((100..).zip(&stories).map(|(n, story)| walk(n, story))).await
+    };
+    let mut when = dice.fork(1_000);
+    let flicker = async {
+        // Replies of commits that were done get lost, too: cut while there is work.
+        for round in 0..12 {
+            tokio::time::sleep(Duration::from_millis(when.below(400))).await;
+            proxy.set(if round % 3 == 2 {
+                Mode::BlackHole
+            } else {
+                Mode::Reset
+            });
+            tokio::time::sleep(Duration::from_millis(when.below(700))).await;
+            proxy.set(Mode::Pass);
+        }
+    };
+    let (walked, ()) = tokio::join!(walks, flicker);
+    let acknowledged: Acknowledged = walked.into_iter().collect();
+
+    let mut heard = world.heard().await;
+    let hops = judge(&doors, &mut heard, &acknowledged, || world.until_consumed()).await;
+    world.check_parked(&*bus).await;
+    println!(
+        "{} acknowledged changes, {hops} hops, each said once",
+        count(&acknowledged)
+    );
+    for replica in [&mut straight, &mut behind] {
+        replica.stop().await;
+        replica.check_log();
+    }
+    world.close().await;
+}
+
 /// How long callers give.
 const GIVEN: Duration = Duration::from_secs(3);
 
-async fn within(
-    task: &str,
-    doors: &Doors,
-    claim: Option<&str>,
-) -> (Duration, Result<i64, Status>) {
+async fn within(task: &str, doors: &Doors, claim: Option<&str>) -> (Duration, Result<i64, Status>) {
     let channel = doors.channel(0);
     let mut client = Workflow::new(channel);
     let begin = Instant::now();
     let outcome = match claim {
         None => {
-            let message = pb::GetWorkflowStateRequest { task_id: task.to_owned() };
+            let message = pb::GetWorkflowStateRequest {
+                task_id: task.to_owned(),
+            };
             let mut request = Request::new(message);
             request.set_timeout(GIVEN);
-            client.get_workflow_state(request).await.map(|a| a.into_inner().version)
+            client
+                .get_workflow_state(request)
+                .await
+                .map(|a| a.into_inner().version)
         }
         Some(request_id) => {
             let message = pb::ClaimTaskRequest {
@@ -159,7 +240,10 @@ async fn within(
             };
             let mut request = Request::new(message);
             request.set_timeout(GIVEN);
-            client.claim_task(request).await.map(|a| a.into_inner().version)
+            client
+                .claim_task(request)
+                .await
+                .map(|a| a.into_inner().version)
         }
     };
     (begin.elapsed(), outcome)
@@ -167,7 +251,9 @@ async fn within(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_say_in_time_that_neo4j_is_away() {
-    let Some(mut world) = World::given() else { return };
+    let Some(mut world) = World::given() else {
+        return;
+    };
     let bus = world.applied().await;
     let proxy = Proxy::before(&world.neo4j, Mode::Pass).await;
     world.neo4j = format!("bolt://{}", proxy.address);
@@ -179,18 +265,30 @@ async fn calls_say_in_time_that_neo4j_is_away() {
     let task = &story.tasks[0].0;
     doors.until(task, "released", |_| true).await;
 
-    for (round, mode) in [Mode::BlackHole, Mode::Reset, Mode::BlackHole].into_iter().enumerate() {
+    for (round, mode) in [Mode::BlackHole, Mode::Reset, Mode::BlackHole]
+        .into_iter()
+        .enumerate()
+    {
         proxy.set(mode);
         let claim = format!("claim-{round}");
         // Reads and writes, at once and later, when readiness has noticed.
         for again in 0..3 {
-            let (read, write) =
-                tokio::join!(within(task, &doors, None), within(task, &doors, Some(&claim)));
+            let (read, write) = tokio::join!(
+                within(task, &doors, None),
+                within(task, &doors, Some(&claim))
+            );
             for (took, outcome) in [read, write] {
                 let status = outcome.expect_err("nobody can know");
-                assert_eq!(status.code(), Code::Unavailable, "{mode:?} {again}: {status:?}");
+                assert_eq!(
+                    status.code(),
+                    Code::Unavailable,
+                    "{mode:?} {again}: {status:?}"
+                );
                 let retry = status.get_error_details().retry_info().cloned();
-                assert!(retry.is_some_and(|r| r.retry_delay.is_some()), "{mode:?}: {status:?}");
+                assert!(
+                    retry.is_some_and(|r| r.retry_delay.is_some()),
+                    "{mode:?}: {status:?}"
+                );
                 assert!(took < GIVEN, "{mode:?}: {took:?}");
             }
         }
@@ -202,7 +300,9 @@ async fn calls_say_in_time_that_neo4j_is_away() {
         assert!(took < GIVEN, "{took:?}");
 
         proxy.set(Mode::Pass);
-        replica.until_ready_page("neo4j back", |status, _| status == 200).await;
+        replica
+            .until_ready_page("neo4j back", |status, _| status == 200)
+            .await;
         // The write that was refused may be asked for again, and is there once.
         let until = Instant::now() + PATIENCE;
         while let (_, Err(status)) = within(task, &doors, Some(&claim)).await {
@@ -211,7 +311,12 @@ async fn calls_say_in_time_that_neo4j_is_away() {
         }
         let state = doors.state(task, 0).await.expect("it is known");
         assert_eq!(state.current_state, "implementing");
-        assert_eq!(state.history.len(), 2, "released and claimed: {:?}", state.history);
+        assert_eq!(
+            state.history.len(),
+            2,
+            "released and claimed: {:?}",
+            state.history
+        );
     }
     replica.stop().await;
     replica.check_log();
@@ -220,8 +325,12 @@ async fn calls_say_in_time_that_neo4j_is_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_away_at_the_start_are_waited_for() {
-    let Some(mut world) = World::given() else { return };
-    let Some(mut nats) = Nats::stopped() else { return };
+    let Some(mut world) = World::given() else {
+        return;
+    };
+    let Some(mut nats) = Nats::stopped() else {
+        return;
+    };
     let proxy = Proxy::before(&world.neo4j, Mode::Reset).await;
     world.neo4j = format!("bolt://{}", proxy.address);
     world.nats = nats.url();
@@ -240,19 +349,28 @@ async fn servers_that_are_away_at_the_start_are_waited_for() {
             status == 503 && down == names
         }
     };
-    replica.until_ready_page("both away", waits_for(&["neo4j", "nats"])).await;
+    replica
+        .until_ready_page("both away", waits_for(&["neo4j", "nats"]))
+        .await;
     let doors = Doors::to(&[port]);
     let (_, early) = within("T-1", &doors, None).await;
-    assert_eq!(early.expect_err("it is not ready").code(), Code::Unavailable);
+    assert_eq!(
+        early.expect_err("it is not ready").code(),
+        Code::Unavailable
+    );
 
     proxy.set(Mode::Pass);
-    replica.until_ready_page("only nats away", waits_for(&["nats"])).await;
+    replica
+        .until_ready_page("only nats away", waits_for(&["nats"]))
+        .await;
     nats.start().await;
     // The server is there, its streams are not: the page says what to do.
     let told = |status: u16, body: &str| status == 503 && body.contains("fleet streams apply");
     replica.until_ready_page("streams missing", told).await;
     let bus = world.applied().await;
-    replica.until_ready_page("ready", |status, _| status == 200).await;
+    replica
+        .until_ready_page("ready", |status, _| status == 200)
+        .await;
     let story = Story::new(&world.deployment, 0);
     story.release(&*bus).await;
     doors.until(&story.tasks[0].0, "released", |_| true).await;

@@ -1,9 +1,12 @@
 //! Processes that are killed and come back.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +22,7 @@ pub struct Program {
     environment: Vec<(String, String)>,
     log: PathBuf,
     admin: u16,
+    fault: Option<String>,
     child: Option<Child>,
 }
 
@@ -38,6 +42,7 @@ impl Program {
             environment: environment.iter().map(owned).collect(),
             log,
             admin,
+            fault: None,
             child: None,
         }
     }
@@ -45,8 +50,13 @@ impl Program {
     /// Starts it; with `fault` it will kill itself there (`name:N`).
     pub fn start(&mut self, fault: Option<&str>) {
         assert!(self.child.is_none(), "it runs");
+        self.fault = fault.map(ToOwned::to_owned);
         let log = || -> File {
-            OpenOptions::new().create(true).append(true).open(&self.log).unwrap()
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.log)
+                .unwrap()
         };
         let mut command = Command::new(&self.binary);
         command
@@ -81,7 +91,13 @@ impl Program {
     /// SIGTERM, and waits for a good end.
     pub async fn stop(&mut self) {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         let until = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.ended() {
@@ -97,14 +113,26 @@ impl Program {
     pub async fn died(&mut self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         loop {
-            if self.ended().is_some() {
-                return true;
+            match self.ended() {
+                Some(status) if status.signal() == Some(9) => return true,
+                Some(status) => self.begin_again(status),
+                None => {}
             }
             if Instant::now() > until {
                 return false;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Between two lives of a process somebody else may use its port for a moment; any other
+    /// end is not expected.
+    fn begin_again(&mut self, status: ExitStatus) {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains("cannot listen on"), "{status}: {last}");
+        let fault = self.fault.take();
+        self.start(fault.as_deref());
     }
 
     /// What `/readyz` says; `None` if nobody answers.
@@ -118,7 +146,10 @@ impl Program {
             stream.read_to_string(&mut text).await?;
             std::io::Result::Ok(text)
         };
-        let text = tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?.ok()?;
+        let text = tokio::time::timeout(Duration::from_secs(5), asked)
+            .await
+            .ok()?
+            .ok()?;
         let status = text.split(' ').nth(1)?.parse().ok()?;
         let (_, body) = text.split_once("\r\n\r\n")?;
         Some((status, body.to_owned()))
@@ -137,23 +168,21 @@ impl Program {
         }
     }
 
-    /// Starts it (again) and waits until it is ready. Between two lives of a process somebody
-    /// else may use its port for a moment.
+    /// Starts it (again) and waits until it is ready.
     pub async fn up(&mut self) {
         let until = Instant::now() + PATIENCE;
         if self.child.is_none() {
             self.start(None);
         }
         loop {
-            if self.readyz().await.is_some_and(|(status, _)| status == 200) {
+            let page = self.readyz().await;
+            if page.as_ref().is_some_and(|(status, _)| *status == 200) {
                 return;
             }
             if let Some(status) = self.ended() {
-                let log = std::fs::read_to_string(&self.log).unwrap();
-                assert!(log.contains("cannot listen on"), "{status}: {log}");
-                self.start(None);
+                self.begin_again(status);
             }
-            assert!(Instant::now() < until, "it is never ready: {:?}", self.readyz().await);
+            assert!(Instant::now() < until, "it is never ready: {page:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -161,8 +190,10 @@ impl Program {
     /// Neither a panic nor anything that a person would have to look after.
     pub fn check_log(&self) {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let bad: Vec<&str> =
-            log.lines().filter(|l| l.contains("ERROR") || l.contains("panicked")).collect();
+        let bad: Vec<&str> = log
+            .lines()
+            .filter(|l| l.contains("ERROR") || l.contains("panicked"))
+            .collect();
         assert!(bad.is_empty(), "{bad:#?}");
     }
 }
@@ -174,31 +205,25 @@ impl Drop for Program {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(30)..];
-            println!("--- the end of {}:\n{}", self.log.display(), last.join("\n"));
+            println!(
+                "--- the end of {}:\n{}",
+                self.log.display(),
+                last.join("\n")
+            );
         }
     }
 }
 
-/// A port that is free now and is not handed out to clients, so that it stays ours.
-pub fn free_port(seed: u64) -> u16 {
-    (0..10_000)
-        .map(|n| 10_000 + u16::try_from((seed.wrapping_add(n * 7)) % 20_000).unwrap())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+/// A port that is free now, nobody else's in this process, and not one of those that are
+/// handed out to clients: it stays ours while nobody listens.
+pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    let begin = std::process::id() * 37;
+    (0..20_000)
+        .map(|n| 10_000 + u16::try_from((begin + n * 7) % 20_000).unwrap())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port))
         .expect("a free port")
-}
-
-/// The value of an environment key; its absence is said, or a failure where it is required.
-pub fn given(server: &str, key: &str) -> Option<String> {
-    let value = std::env::var(key).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == server),
-            "{server} is required: {key} is not set"
-        );
-        println!("not exercised: {server} ({key} not set)");
-    }
-    value
 }
 
 /// A log of this name.

@@ -43,7 +43,11 @@ impl Proxy {
                 connections.spawn(carry(client, upstream.clone(), shared.subscribe()));
             }
         });
-        Self { address, mode, _accepting: accepting }
+        Self {
+            address,
+            mode,
+            _accepting: accepting,
+        }
     }
 
     /// From now on.
@@ -60,13 +64,19 @@ enum Got {
 }
 
 async fn carry(mut client: TcpStream, upstream: String, mut mode: watch::Receiver<Mode>) {
-    let Ok(mode_now) = mode.wait_for(|mode| *mode != Mode::BlackHole).await.map(|mode| *mode) else {
+    let Ok(mode_now) = mode
+        .wait_for(|mode| *mode != Mode::BlackHole)
+        .await
+        .map(|mode| *mode)
+    else {
         return;
     };
     if mode_now == Mode::Reset {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(&upstream).await else { return };
+    let Ok(mut server) = TcpStream::connect(&upstream).await else {
+        return;
+    };
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         let now = *mode.borrow_and_update();

@@ -8,12 +8,13 @@ use std::time::Duration;
 use fleet_events::Bus;
 use fleet_events_nats::NatsBus;
 use fleet_graph::Deadline;
+use fleet_graph::conformance::test_server;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::crew::{self, Doors, PATIENCE, Walked, Walker};
 use super::dice::Dice;
-use super::process::{Program, free_port, given, log_in};
+use super::process::{Program, free_port, log_in};
 use super::verdict::{CHECKED, Heard};
 
 /// What a test runs on.
@@ -30,8 +31,8 @@ impl World {
     /// The shared servers; `None` says what is missing, or fails if the environment demands it.
     pub fn given() -> Option<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nats = given("nats", "FLEET_TEST_NATS_URL")?;
-        let neo4j = given("neo4j", "FLEET_TEST_NEO4J_URI")?;
+        let nats = test_server("nats", "FLEET_TEST_NATS_URL")?;
+        let neo4j = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         Some(Self {
             nats,
@@ -67,12 +68,7 @@ impl World {
     /// A replica that was not started yet, and the port of its calls. `sync`: what it is told
     /// of the server's habits.
     pub fn replica(&self, name: &str, sync: &str) -> (Program, u16) {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let next = || {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            free_port(u64::from(std::process::id()) * 37 + n * 101)
-        };
-        let (grpc, admin) = (next(), next());
+        let (grpc, admin) = (free_port(), free_port());
         let environment = [
             ("NEO4J_URI", self.neo4j.as_str()),
             ("NEO4J_USER", &self.user),
@@ -105,7 +101,11 @@ impl World {
         let jetstream = self.jetstream().await;
         for name in ["workflow-planning-events", "workflow-agent-work"] {
             let consumer = fleet_topology::consumer(name).unwrap();
-            let stream = format!("{}_{}", self.deployment.to_ascii_uppercase(), consumer.stream);
+            let stream = format!(
+                "{}_{}",
+                self.deployment.to_ascii_uppercase(),
+                consumer.stream
+            );
             let until = Instant::now() + PATIENCE;
             loop {
                 let stream = jetstream.get_stream(&stream).await.unwrap();
@@ -131,7 +131,10 @@ impl World {
         let jetstream = self.jetstream().await;
         let prefix = self.deployment.to_ascii_uppercase();
         for stream in fleet_topology::STREAMS {
-            jetstream.delete_stream(format!("{prefix}_{}", stream.name)).await.unwrap();
+            jetstream
+                .delete_stream(format!("{prefix}_{}", stream.name))
+                .await
+                .unwrap();
         }
     }
 }
@@ -158,9 +161,9 @@ impl Story {
         dice: &Dice,
         reports: Option<&Arc<dyn Bus>>,
     ) -> Vec<Walked> {
-        let walks = (0..).zip(&self.tasks).map(|(n, (task, _))| {
-            Walker::new(doors, dice.fork(n), task, reports.cloned()).walk()
-        });
+        let walks = (0..)
+            .zip(&self.tasks)
+            .map(|(n, (task, _))| Walker::new(doors, dice.fork(n), task, reports.cloned()).walk());
         futures::future::join_all(walks).await
     }
 
@@ -174,5 +177,9 @@ pub type Acknowledged = BTreeMap<String, Vec<Walked>>;
 
 /// How many changes that is.
 pub fn count(acknowledged: &Acknowledged) -> usize {
-    acknowledged.values().flatten().map(|walked| walked.acknowledged).sum()
+    acknowledged
+        .values()
+        .flatten()
+        .map(|walked| walked.acknowledged)
+        .sum()
 }
