@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Subcommand;
 use fleet_events::{Bus, Drift};
-use fleet_events_nats::NatsBus;
 use fleet_graph::Deadline;
+use fleet_service::config::{COMMON_KEYS, Common, Key, Settings};
+use fleet_service::{backends, cli};
 
 /// How long the server may take to answer.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -52,18 +53,28 @@ pub enum Command {
 /// A bus on a NATS server that must be there now.
 ///
 /// # Errors
-/// It is not.
+/// It is not, or the environment says nonsense about it.
 pub async fn connect(url: &str, deployment: &str) -> anyhow::Result<Arc<dyn Bus>> {
-    open(url, deployment, 1).await
+    open(url, &[("deployment", deployment)]).await
 }
 
-async fn open(url: &str, deployment: &str, replicas: usize) -> anyhow::Result<Arc<dyn Bus>> {
-    let settings = fleet_events_nats::Settings {
-        deployment: deployment.to_owned(),
-        replicas,
-        ..fleet_events_nats::Settings::new(url)
-    };
-    let bus = NatsBus::connect(settings).await?;
+/// Reads `FLEET_NATS_*` as the services do, so that the operator's commands reach whatever the
+/// services reach, and expect of its streams what the services expect.
+async fn open(url: &str, flags: &[(&str, &str)]) -> anyhow::Result<Arc<dyn Bus>> {
+    let keys: Vec<Key> = COMMON_KEYS
+        .iter()
+        .chain(backends::BACKEND_KEYS)
+        .map(|key| key.optional())
+        .collect();
+    // What else the environment says is the business of services.
+    let environment = cli::environment().filter(|(name, _)| name.starts_with("FLEET_NATS_"));
+    let flags: Vec<(String, String)> = flags
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let settings = Settings::load(&keys, None, environment, &flags)?;
+    let common = Common::from_settings(&settings)?;
+    let bus = backends::nats(&settings, &common, url, 0).await?;
     let away = || {
         format!(
             "no NATS server answers at {url}; start one with JetStream (nats-server -js), or name another with --nats"
@@ -72,7 +83,7 @@ async fn open(url: &str, deployment: &str, replicas: usize) -> anyhow::Result<Ar
     bus.ping(Deadline::after(Duration::from_secs(5)))
         .await
         .with_context(away)?;
-    Ok(Arc::new(bus))
+    Ok(bus)
 }
 
 /// Runs the command.
@@ -80,7 +91,12 @@ async fn open(url: &str, deployment: &str, replicas: usize) -> anyhow::Result<Ar
 /// # Errors
 /// The server is away.
 pub async fn run(target: &Target, command: Command) -> anyhow::Result<ExitCode> {
-    let bus = open(&target.nats, &target.deployment, target.replicas).await?;
+    let replicas = target.replicas.to_string();
+    let flags = [
+        ("deployment", target.deployment.as_str()),
+        ("nats_replicas", replicas.as_str()),
+    ];
+    let bus = open(&target.nats, &flags).await?;
     let drift = bus.drift(Deadline::after(WITHIN)).await?;
     for line in drift.iter().flat_map(describe) {
         crate::out(&line);

@@ -206,7 +206,29 @@ fn wrong_settings_are_refused_with_a_sentence() {
     }
     let schema = out(&run(&["up", "config-schema"]));
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
-    assert!(schema["properties"]["dor_threshold"].is_object());
+    assert!(schema["properties"]["planning_dor_threshold"].is_object());
+}
+
+#[test]
+fn the_commands_of_operators_reach_a_server_as_the_services_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("fleet.creds");
+    let absent = absent.to_str().unwrap();
+    for command in [["streams", "check"], ["parked", "list"]] {
+        for (name, value, sentence) in [
+            ("FLEET_NATS_CREDENTIALS_FILE", absent, absent),
+            ("FLEET_NATS_TOKN", "x", "did you mean FLEET_NATS_TOKEN?"),
+        ] {
+            let output = support::fleet()
+                .args(command)
+                .args(["--nats", "nats://127.0.0.1:1"])
+                .env(name, value)
+                .output()
+                .unwrap();
+            assert!(!output.status.success());
+            assert!(err(&output).contains(sentence), "{}", err(&output));
+        }
+    }
 }
 
 #[tokio::test]
