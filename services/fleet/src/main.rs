@@ -1,5 +1,7 @@
 //! One binary for people: all services in one process, the demo, and the operator's commands.
 
+#[cfg(test)]
+mod config_doc;
 mod demo;
 mod fsm;
 mod parked;
