@@ -31,7 +31,11 @@ fn check(prefix: &'static str, s: &str) -> Result<(), IdError> {
         && body
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if grammatical { Ok(()) } else { Err(IdError::Grammar(prefix)) }
+    if grammatical {
+        Ok(())
+    } else {
+        Err(IdError::Grammar(prefix))
+    }
 }
 
 macro_rules! id {
@@ -154,7 +158,15 @@ mod tests {
         }
         assert_eq!(StoryId::parse(""), Err(IdError::Empty("s-")));
         assert_eq!(StoryId::parse("T-1"), Err(IdError::Prefix("s-")));
-        for bad in ["s-", "s-a b", "s-a*", "s-a>", "s-é", "s-a\n", &format!("s-{long}x")] {
+        for bad in [
+            "s-",
+            "s-a b",
+            "s-a*",
+            "s-a>",
+            "s-é",
+            "s-a\n",
+            &format!("s-{long}x"),
+        ] {
             assert_eq!(StoryId::parse(bad), Err(IdError::Grammar("s-")), "{bad:?}");
         }
     }
@@ -167,7 +179,8 @@ mod tests {
 
     fn serde_json_like<T: for<'a> serde::Deserialize<'a>>(s: &str) -> bool {
         use serde::de::IntoDeserializer;
-        let d: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = s.into_deserializer();
+        let d: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+            s.into_deserializer();
         T::deserialize(d).is_ok()
     }
 }

@@ -16,8 +16,8 @@ mod violations;
 pub use action::Action;
 pub use env::{Clock, Ids};
 pub use ids::{
-    AgentId, DecisionId, EpicId, EventId, IdError, PlanId, PrincipalId, ProjectId, StoryId, TaskId,
-    MAX_ID_BODY,
+    AgentId, DecisionId, EpicId, EventId, IdError, MAX_ID_BODY, PlanId, PrincipalId, ProjectId,
+    StoryId, TaskId,
 };
 pub use role::Role;
 pub use time::{Timestamp, TimestampError};

@@ -58,7 +58,9 @@ impl Timestamp {
 
     /// Parses RFC 3339 with any offset. Lenient with the `+00:00Z` of older producers.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
-        let error = || TimestampError { found: text.chars().take(64).collect() };
+        let error = || TimestampError {
+            found: text.chars().take(64).collect(),
+        };
         let text = match text.strip_suffix("+00:00Z") {
             Some(head) => format!("{head}Z"),
             None => text.to_owned(),

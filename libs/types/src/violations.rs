@@ -26,7 +26,10 @@ impl Violations {
 
     /// Records one.
     pub fn add(&mut self, field: impl Into<String>, problem: impl std::fmt::Display) {
-        self.0.push(Violation { field: field.into(), problem: problem.to_string() });
+        self.0.push(Violation {
+            field: field.into(),
+            problem: problem.to_string(),
+        });
     }
 
     /// Whether nothing is wrong.
@@ -64,7 +67,11 @@ impl Violations {
         T: FromStr,
         T::Err: std::fmt::Display,
     {
-        if value.trim().is_empty() { None } else { self.parse(field, value) }
+        if value.trim().is_empty() {
+            None
+        } else {
+            self.parse(field, value)
+        }
     }
 
     /// A required single- or multi-line text: trimmed, not blank, bounded, no control characters.
@@ -115,7 +122,10 @@ impl std::fmt::Display for Violations {
 /// feed, carriage return and tab. The error says what is wrong without echoing the text.
 pub fn text(value: &str) -> Result<&str, String> {
     if value.len() > MAX_TEXT_BYTES {
-        return Err(format!("is {} bytes long; at most {MAX_TEXT_BYTES}", value.len()));
+        return Err(format!(
+            "is {} bytes long; at most {MAX_TEXT_BYTES}",
+            value.len()
+        ));
     }
     let forbidden = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
     if let Some(at) = value.find(forbidden) {
