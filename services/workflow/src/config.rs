@@ -98,8 +98,10 @@ impl Config {
         let Some(file) = &self.fsm_file else {
             return Ok(fsm::check(fsm::DEFAULT, fsm::DEFAULT_FILE)?);
         };
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| StartError::File { file: file.clone(), source })?;
+        let text = std::fs::read_to_string(file).map_err(|source| StartError::File {
+            file: file.clone(),
+            source,
+        })?;
         Ok(fsm::check(&text, &file.display().to_string())?)
     }
 }

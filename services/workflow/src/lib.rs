@@ -42,6 +42,10 @@ pub const NAME: &str = "workflow";
 ///
 /// # Errors
 /// A machine that cannot be read or is not sound.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the service keeps what it is given"
+)]
 pub fn start(deps: Deps, config: Config) -> Result<Mounted, StartError> {
     let machine = Arc::new(config.machine()?);
     let engine = Arc::new(Engine {
@@ -56,8 +60,18 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, StartError> {
     let shutdown = deps.tasks.shutdown_token();
     let hub = Arc::new(Hub::new(engine.clone(), config.max_watchers, shutdown));
 
-    consume(&deps, &config, STORY_TRANSITIONS, Arc::new(PlanningEvents(engine.clone())));
-    consume(&deps, &config, AGENT_WORK, Arc::new(AgentWork(engine.clone())));
+    consume(
+        &deps,
+        &config,
+        STORY_TRANSITIONS,
+        Arc::new(PlanningEvents(engine.clone())),
+    );
+    consume(
+        &deps,
+        &config,
+        AGENT_WORK,
+        Arc::new(AgentWork(engine.clone())),
+    );
     let swept = engine.clone();
     deps.tasks.keep("workflow_timers", move |shutdown| {
         timers::sweep(swept.clone(), config.sweep_every, shutdown)
@@ -68,19 +82,34 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, StartError> {
         async move { hub.run(bus).await }
     });
 
-    let service = WorkflowService { engine, tasks: deps.tasks.clone(), hub };
-    Ok(Mounted::new(NAME, fleet_proto::DESCRIPTOR_SET)
-        .serve(fleet_service::limited!(WorkflowOrchestrationServiceServer::new(service))))
+    let service = WorkflowService {
+        engine,
+        tasks: deps.tasks.clone(),
+        hub,
+    };
+    Ok(
+        Mounted::new(NAME, fleet_proto::DESCRIPTOR_SET).serve(fleet_service::limited!(
+            WorkflowOrchestrationServiceServer::new(service)
+        )),
+    )
 }
 
 fn consume(deps: &Deps, config: &Config, name: &'static str, handler: Arc<dyn Handler>) {
     let consumer = fleet_topology::consumer(name).expect("the topology has our consumers");
     let settings = ConsumerSettings {
         concurrency: config.consumer_concurrency,
+        metrics: deps.event_metrics.clone(),
         ..ConsumerSettings::default()
     };
     let (bus, clock) = (deps.bus.clone(), deps.clock.clone());
     deps.tasks.keep(name, move |shutdown| {
-        run_consumer(bus.clone(), consumer, handler.clone(), clock.clone(), settings.clone(), shutdown)
+        run_consumer(
+            bus.clone(),
+            consumer,
+            handler.clone(),
+            clock.clone(),
+            settings.clone(),
+            shutdown,
+        )
     });
 }

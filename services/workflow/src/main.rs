@@ -5,5 +5,7 @@ use std::process::ExitCode;
 use fleet_workflow::{Config, KEYS, NAME, start};
 
 fn main() -> ExitCode {
-    fleet_service::main(NAME, KEYS, |deps, settings| start(deps, Config::from_settings(settings)))
+    fleet_service::main(NAME, KEYS, |deps, settings| {
+        start(deps, Config::from_settings(settings))
+    })
 }

@@ -23,14 +23,26 @@ impl Metrics {
     pub fn register(registry: &SharedRegistry) -> Self {
         let metrics = Self::default();
         registry.with(|r| {
-            r.register("fleet_workflow_hops", "Steps of tasks, by action and state", metrics.hops.clone());
+            r.register(
+                "fleet_workflow_hops",
+                "Steps of tasks, by action and state",
+                metrics.hops.clone(),
+            );
             r.register(
                 "fleet_workflow_rbac_violations",
                 "Attempts refused because of who made them",
                 metrics.violations.clone(),
             );
-            r.register("fleet_workflow_claims_expired", "Leases that ran out", metrics.expired.clone());
-            r.register("fleet_workflow_claims_lost", "Claims that somebody else held", metrics.races.clone());
+            r.register(
+                "fleet_workflow_claims_expired",
+                "Leases that ran out",
+                metrics.expired.clone(),
+            );
+            r.register(
+                "fleet_workflow_claims_lost",
+                "Claims that somebody else held",
+                metrics.races.clone(),
+            );
         });
         metrics
     }

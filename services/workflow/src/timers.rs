@@ -49,8 +49,13 @@ pub(crate) async fn sweep(engine: Arc<Engine>, every: Duration, shutdown: Cancel
         let until = tokio::time::Instant::now() + pause;
         loop {
             let now = engine.clock.now();
-            let due = engine.alarm.peek().map(|due| tokio::time::Instant::now() + due.since(now));
-            let wake = due.filter(|_| failures == 0).map_or(until, |due| due.min(until));
+            let due = engine
+                .alarm
+                .peek()
+                .map(|due| tokio::time::Instant::now() + due.since(now));
+            let wake = due
+                .filter(|_| failures == 0)
+                .map_or(until, |due| due.min(until));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -63,7 +68,8 @@ pub(crate) async fn sweep(engine: Arc<Engine>, every: Duration, shutdown: Cancel
 
 fn spread(every: Duration, random: u64) -> Duration {
     let quarter = u64::try_from(every.as_millis()).unwrap_or(u64::MAX) / 4;
-    every.saturating_sub(Duration::from_millis(quarter)) + Duration::from_millis(random % (2 * quarter + 1))
+    every.saturating_sub(Duration::from_millis(quarter))
+        + Duration::from_millis(random % (2 * quarter + 1))
 }
 
 /// Acts on what is due; whether there may be more. One read, and one read and one commit for
@@ -73,7 +79,11 @@ async fn look(engine: &Engine) -> Result<bool, ReadError> {
     let now = engine.clock.now();
     // What was known is looked at now; what is set meanwhile sets the alarm anew.
     engine.alarm.take();
-    let mut scan = Scan::new(Index::TimersByDeployment, vec![engine.deployment.as_str().into()], BATCH);
+    let mut scan = Scan::new(
+        Index::TimersByDeployment,
+        vec![engine.deployment.as_str().into()],
+        BATCH,
+    );
     scan.before = Some(TimerRow::due_before(now));
     let page = engine.committer.store().scan(&scan, deadline).await?;
     let mut acted = false;
@@ -90,7 +100,11 @@ async fn next_alarm(
     now: fleet_types::Timestamp,
     deadline: Deadline,
 ) -> Result<(), ReadError> {
-    let mut scan = Scan::new(Index::TimersByDeployment, vec![engine.deployment.as_str().into()], 1);
+    let mut scan = Scan::new(
+        Index::TimersByDeployment,
+        vec![engine.deployment.as_str().into()],
+        1,
+    );
     scan.after = Some(TimerRow::due_before(now));
     let page = engine.committer.store().scan(&scan, deadline).await?;
     if let Some(node) = page.nodes.first() {
@@ -108,7 +122,11 @@ async fn fire(engine: &Engine, node: &Node, deadline: Deadline) -> Result<bool, 
         causation: String::new(),
         traceparent: String::new(),
     };
-    let cause = Cause { origin, deadline, answers: None };
+    let cause = Cause {
+        origin,
+        deadline,
+        answers: None,
+    };
     let ask = Ask {
         task: &timer.task_id,
         command: &Command::TimeIsUp,
@@ -118,7 +136,8 @@ async fn fire(engine: &Engine, node: &Node, deadline: Deadline) -> Result<bool, 
     };
     match engine.change(&ask, &|_| None).await {
         Ok(done) => {
-            let wants_none = done.run.due_at.is_none() || done.run.at(&engine.machine).kind == Kind::Terminal;
+            let wants_none =
+                done.run.due_at.is_none() || done.run.at(&engine.machine).kind == Kind::Terminal;
             if wants_none {
                 remove(engine, node, deadline).await;
             }

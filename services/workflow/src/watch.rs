@@ -105,16 +105,28 @@ impl Hub {
 
     /// The task that an event is about, as it is now. One read.
     async fn look(&self, message: &fleet_events::RawMessage) -> Result<Option<Told>, ReadError> {
-        let Ok(event) = decode(message) else { return Ok(None) };
-        let Ok(task) = TaskId::parse(&event.aggregate) else { return Ok(None) };
-        let hop = event.payload::<payload::StateChanged>().ok().filter(|changed| changed.seq > 0);
+        let Ok(event) = decode(message) else {
+            return Ok(None);
+        };
+        let Ok(task) = TaskId::parse(&event.aggregate) else {
+            return Ok(None);
+        };
+        let hop = event
+            .payload::<payload::StateChanged>()
+            .ok()
+            .filter(|changed| changed.seq > 0);
         let mut keys = vec![run_key(&task)];
         if let Some(changed) = &hop {
-            keys.push(NodeKey::new(Label::TaskTransition, format!("{task}/{:08}", changed.seq)));
+            keys.push(NodeKey::new(
+                Label::TaskTransition,
+                format!("{task}/{:08}", changed.seq),
+            ));
         }
         let store = self.engine.committer.store();
         let mut found = store.get(&keys, Deadline::after(WITHIN)).await?.into_iter();
-        let Some(node) = found.next().flatten() else { return Ok(None) };
+        let Some(node) = found.next().flatten() else {
+            return Ok(None);
+        };
         let stored = self.engine.stored(&node)?;
         let hop = match found.next().flatten() {
             Some(node) => Some(render::hop(&HopRow::read(&node)?)?),
@@ -134,9 +146,13 @@ impl Hub {
         let role: Option<Role> = v.parse_optional("role", &message.role);
         let story: Option<StoryId> = v.parse_optional("story_id", &message.story_id);
         v.into_result()?;
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Fault::Exhausted {
-            message: "as many watchers as this server takes; try again later".to_owned(),
-        })?;
+        let place = self
+            .places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Fault::Exhausted {
+                message: "as many watchers as this server takes; try again later".to_owned(),
+            })?;
         let told = self.told.subscribe();
         let mut live = self.live.subscribe();
         let wait = call.deadline.left().min(WITHIN);
@@ -207,7 +223,8 @@ impl Watcher {
                     return Err(Fault::Unavailable { dependency: "bus" });
                 }
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    let message = format!("the watcher reads too slowly and missed {missed} changes");
+                    let message =
+                        format!("the watcher reads too slowly and missed {missed} changes");
                     return Err(Fault::Exhausted { message });
                 }
             }
@@ -220,15 +237,25 @@ impl Watcher {
         let machine = self.hub.engine.machine.clone();
         let listings: Vec<Scan> = match (&self.filter.story, self.filter.role) {
             (Some(story), _) => {
-                vec![Scan::new(Index::TaskRunsByStory, vec![story.as_str().into()], MAX_PAGE)]
+                vec![Scan::new(
+                    Index::TaskRunsByStory,
+                    vec![story.as_str().into()],
+                    MAX_PAGE,
+                )]
             }
             (None, None) => vec![Scan::new(Index::TaskRuns, Vec::new(), MAX_PAGE)],
             // Any role may stand in for the developer of a task.
             (None, Some(role)) => machine
                 .states()
-                .filter(|(_, state)| state.role == Some(role) || state.role == Some(Role::Developer))
+                .filter(|(_, state)| {
+                    state.role == Some(role) || state.role == Some(Role::Developer)
+                })
                 .map(|(_, state)| {
-                    Scan::new(Index::TaskRunsByState, vec![state.name.as_str().into()], MAX_PAGE)
+                    Scan::new(
+                        Index::TaskRunsByState,
+                        vec![state.name.as_str().into()],
+                        MAX_PAGE,
+                    )
                 })
                 .collect(),
         };
@@ -278,7 +305,9 @@ impl Watcher {
     fn matches(&self, stored: &Stored) -> bool {
         let machine = &self.hub.engine.machine;
         let Filter { role, story } = &self.filter;
-        story.as_ref().is_none_or(|story| *story == stored.run.story)
+        story
+            .as_ref()
+            .is_none_or(|story| *story == stored.run.story)
             && role.is_none_or(|role| stored.run.role_in_charge(machine) == Some(role))
     }
 

@@ -1,13 +1,18 @@
 //! Machines: the one that ships is sound, and every broken one is refused with its reasons.
+#![allow(clippy::unwrap_used, reason = "part of tests only")]
 
 use std::path::{Path, PathBuf};
 
 use fleet_workflow::fsm::{self, Format};
 
 fn machines(kind: &str) -> Vec<(String, String)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fsm").join(kind);
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fsm")
+        .join(kind);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
         .iter()
@@ -62,7 +67,7 @@ fn a_damaged_file_never_panics() {
         let mut cut = lines.clone();
         cut[i] = half;
         // One kind of damage for each line keeps the test short.
-        let text = [without, twice, cut].swap_remove(i % 3);
+        let text = &[without, twice, cut][i % 3];
         if let Err(report) = fsm::check(&text.join("\n"), "damaged.yaml") {
             assert!(!report.violations.is_empty());
             assert!(report.violations.iter().all(|v| v.line >= 1));

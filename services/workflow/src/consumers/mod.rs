@@ -20,23 +20,31 @@ fn cause(consumer: &str, event: &Event, deadline: Deadline) -> Cause {
     Cause {
         origin: Origin::caused_by(SOURCE, event),
         deadline,
-        answers: Some(Answer { consumer: consumer.to_owned(), event: event.id.clone() }),
+        answers: Some(Answer {
+            consumer: consumer.to_owned(),
+            event: event.id.clone(),
+        }),
     }
 }
 
 fn permanent(reason: impl Into<String>) -> HandleError {
-    HandleError::Permanent { reason: reason.into() }
+    HandleError::Permanent {
+        reason: reason.into(),
+    }
 }
 
 /// Failures of a change that are about neither role, state nor holder.
 fn failed(error: ChangeError) -> HandleError {
     match error {
-        ChangeError::Unknown => HandleError::NotYetKnown { what: "the task".to_owned() },
+        ChangeError::Unknown => HandleError::NotYetKnown {
+            what: "the task".to_owned(),
+        },
         ChangeError::Read(error) => error.into(),
         ChangeError::Commit(error) => error.into(),
-        contended @ ChangeError::Contended => {
-            HandleError::Retry { reason: contended.to_string(), after: None }
-        }
+        contended @ ChangeError::Contended => HandleError::Retry {
+            reason: contended.to_string(),
+            after: None,
+        },
         other => permanent(other.to_string()),
     }
 }

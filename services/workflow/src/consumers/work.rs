@@ -27,7 +27,10 @@ impl Handler for AgentWork {
         let work: WorkCompleted = event.payload().map_err(permanent)?;
         let handed = handed(&work).map_err(permanent)?;
         if matches!(work.actor_role, Role::System | Role::Orchestrator) {
-            return Err(permanent(format!("{} reports no work of its own", work.actor_role)));
+            return Err(permanent(format!(
+                "{} reports no work of its own",
+                work.actor_role
+            )));
         }
         let cause = cause(AGENT_WORK, event, deadline);
         let agent = match &work.agent_id {
@@ -35,7 +38,12 @@ impl Handler for AgentWork {
             None => self.holder(&work, deadline).await?,
         };
         let actor = Actor::agent(work.actor_role, agent, &event.source);
-        let command = Command::Act { actor, action: work.action, handed, epoch: work.claim_epoch };
+        let command = Command::Act {
+            actor,
+            action: work.action,
+            handed,
+            epoch: work.claim_epoch,
+        };
         let ask = Ask {
             task: &work.task_id,
             command: &command,
@@ -46,11 +54,12 @@ impl Handler for AgentWork {
         match self.0.change(&ask, &|_| None).await {
             Ok(_) => Ok(()),
             Err(ChangeError::Commit(CommitError::AlreadyApplied)) => Ok(()),
-            Err(ChangeError::Unknown) => {
-                Err(HandleError::NotYetKnown { what: format!("task {}", work.task_id) })
-            }
+            Err(ChangeError::Unknown) => Err(HandleError::NotYetKnown {
+                what: format!("task {}", work.task_id),
+            }),
             Err(ChangeError::Rejected { rejection, stored }) => {
-                self.refuse(&work, &command, rejection, &stored, &cause).await
+                self.refuse(&work, &command, rejection, &stored, &cause)
+                    .await
             }
             Err(error) => Err(failed(error)),
         }
@@ -59,10 +68,16 @@ impl Handler for AgentWork {
 
 impl AgentWork {
     /// Older producers name no agent: then it is whoever holds the task in that role.
-    async fn holder(&self, work: &WorkCompleted, deadline: Deadline) -> Result<AgentId, HandleError> {
+    async fn holder(
+        &self,
+        work: &WorkCompleted,
+        deadline: Deadline,
+    ) -> Result<AgentId, HandleError> {
         let stored = self.0.load(&work.task_id, deadline).await?;
         let Some(stored) = stored else {
-            return Err(HandleError::NotYetKnown { what: format!("task {}", work.task_id) });
+            return Err(HandleError::NotYetKnown {
+                what: format!("task {}", work.task_id),
+            });
         };
         match stored.run.claim {
             Some(claim) if claim.role == work.actor_role => Ok(claim.agent),
@@ -82,7 +97,9 @@ impl AgentWork {
         stored: &Stored,
         cause: &Cause,
     ) -> Result<(), HandleError> {
-        let Command::Act { actor, handed, .. } = command else { return Err(permanent("no action")) };
+        let Command::Act { actor, handed, .. } = command else {
+            return Err(permanent("no action"));
+        };
         let known = self.is_known(work, actor, handed, cause.deadline).await?;
         if known {
             return Ok(());
@@ -101,7 +118,10 @@ impl AgentWork {
                 Ok(()) | Err(CommitError::AlreadyApplied) => {}
                 Err(error) => return Err(error.into()),
             }
-            return Err(permanent(format!("task {} is in {state}: {reason}", work.task_id)));
+            return Err(permanent(format!(
+                "task {} is in {state}: {reason}",
+                work.task_id
+            )));
         }
         Err(permanent(format!(
             "task {} is in {state}: {} by {} is refused: {rejection:?}",
@@ -145,7 +165,11 @@ fn handed(work: &WorkCompleted) -> Result<Handed, String> {
     let artifacts = outcome.artifacts;
     let branch = work.branch.clone().or(artifacts.branch);
     let commit_sha = work.commit_sha.clone().or(artifacts.commit_sha);
-    let files = if work.files_changed.is_empty() { artifacts.files_changed } else { work.files_changed.clone() };
+    let files = if work.files_changed.is_empty() {
+        artifacts.files_changed
+    } else {
+        work.files_changed.clone()
+    };
     let mut handed = Handed {
         feedback: checked("feedback", work.feedback.as_deref().unwrap_or_default())?,
         summary: checked("result.reasoning", &outcome.reasoning)?,
@@ -154,7 +178,11 @@ fn handed(work: &WorkCompleted) -> Result<Handed, String> {
         ..Handed::default()
     };
     let files = files.join(",");
-    let named = [("branch", branch.as_deref()), ("commit_sha", commit_sha.as_deref()), ("files_changed", Some(&*files))];
+    let named = [
+        ("branch", branch.as_deref()),
+        ("commit_sha", commit_sha.as_deref()),
+        ("files_changed", Some(&*files)),
+    ];
     for (name, value) in named {
         let value = checked(name, value.unwrap_or_default())?;
         if !value.is_empty() {
@@ -165,5 +193,7 @@ fn handed(work: &WorkCompleted) -> Result<Handed, String> {
 }
 
 fn checked(field: &str, value: &str) -> Result<String, String> {
-    text(value).map(ToOwned::to_owned).map_err(|problem| format!("{field}: {problem}"))
+    text(value)
+        .map(ToOwned::to_owned)
+        .map_err(|problem| format!("{field}: {problem}"))
 }

@@ -146,7 +146,14 @@ pub(super) struct Step<'m> {
 impl<'m> Step<'m> {
     pub fn new(machine: &'m Machine, run: TaskRun, now: Timestamp) -> Self {
         let at = now.max(run.updated_at);
-        Self { machine, run, at, hops: Vec::new(), notices: Vec::new(), escalation: None }
+        Self {
+            machine,
+            run,
+            at,
+            hops: Vec::new(),
+            notices: Vec::new(),
+            escalation: None,
+        }
     }
 
     /// The step that brings a task into the machine, or into it again.
@@ -160,12 +167,27 @@ impl<'m> Step<'m> {
     pub fn hop(&mut self, to: StateId, action: Action, by: &Actor, carried: Carried) {
         self.enter(Some(self.run.state), to, action, by, carried);
         while let Some(rule) = self.machine.automatic(self.run.state) {
-            let Target::State(next) = rule.target else { break };
-            self.enter(Some(self.run.state), next, rule.action, &Actor::system(), Carried::default());
+            let Target::State(next) = rule.target else {
+                break;
+            };
+            self.enter(
+                Some(self.run.state),
+                next,
+                rule.action,
+                &Actor::system(),
+                Carried::default(),
+            );
         }
     }
 
-    fn enter(&mut self, from: Option<StateId>, to: StateId, action: Action, by: &Actor, carried: Carried) {
+    fn enter(
+        &mut self,
+        from: Option<StateId>,
+        to: StateId,
+        action: Action,
+        by: &Actor,
+        carried: Carried,
+    ) {
         let before = from.and_then(|from| self.machine.state(from).role);
         let state = self.machine.state(to);
         let claim_epoch = match (&self.run.claim, from) {
@@ -232,7 +254,9 @@ impl<'m> Step<'m> {
 
     /// To the escalation state, if the machine has one.
     pub fn escalate(&mut self, reason: EscalationReason) {
-        let Some(to) = self.machine.escalation() else { return };
+        let Some(to) = self.machine.escalation() else {
+            return;
+        };
         if self.run.state == to {
             return;
         }
@@ -246,7 +270,11 @@ impl<'m> Step<'m> {
         if !self.hops.is_empty() {
             self.announce();
         }
-        Change { run: self.run, hops: self.hops, notices: self.notices }
+        Change {
+            run: self.run,
+            hops: self.hops,
+            notices: self.notices,
+        }
     }
 
     /// Says what the current state asks for.
@@ -262,14 +290,23 @@ impl<'m> Step<'m> {
             self.say(Notice::Escalated { reason, from });
             return;
         }
-        let Some(role) = self.run.waiting_for(self.machine) else { return };
+        let Some(role) = self.run.waiting_for(self.machine) else {
+            return;
+        };
         if let Some(action) = state.expects {
             let refused = self.run.work.as_ref().filter(|_| state.rework);
             let previous = refused.map(|work| work.agent.clone());
-            self.say(Notice::Assigned { role, action, previous });
+            self.say(Notice::Assigned {
+                role,
+                action,
+                previous,
+            });
         }
         if let Some(artifact) = &state.artifact {
-            self.say(Notice::ValidationRequired { role, artifact: artifact.clone() });
+            self.say(Notice::ValidationRequired {
+                role,
+                artifact: artifact.clone(),
+            });
         }
     }
 }

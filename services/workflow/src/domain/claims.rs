@@ -31,20 +31,33 @@ pub(super) fn claim(
         let action = wanted.unwrap_or(here[0].action);
         return Err(role_rejection(run, &here, actor.role, action));
     }
-    let rule = here
-        .iter()
-        .find(|rule| wanted.is_none_or(|wanted| wanted == rule.action) && plays(run, rule, actor.role));
+    let rule = here.iter().find(|rule| {
+        wanted.is_none_or(|wanted| wanted == rule.action) && plays(run, rule, actor.role)
+    });
     let Some(rule) = rule else {
-        return Err(Rejection::State { action: wanted, allowed: allowed(machine, run) });
+        return Err(Rejection::State {
+            action: wanted,
+            allowed: allowed(machine, run),
+        });
     };
     let rule: Rule = (*rule).clone();
-    guards(machine, run, &rule.guards, actor, rule.action, &Handed::default())?;
+    guards(
+        machine,
+        run,
+        &rule.guards,
+        actor,
+        rule.action,
+        &Handed::default(),
+    )?;
     take(&mut step, &rule, actor, lease);
     Ok(step.arrive())
 }
 
 fn claims_anything(machine: &Machine, run: &TaskRun, role: Role) -> bool {
-    machine.rules().iter().any(|rule| rule.claim.is_some() && plays(run, rule, role))
+    machine
+        .rules()
+        .iter()
+        .any(|rule| rule.claim.is_some() && plays(run, rule, role))
 }
 
 /// A claim on a task that somebody holds: his own again, or an expired one of another.
@@ -55,17 +68,27 @@ fn claim_held(
     lease: Option<Duration>,
 ) -> Result<Change, Rejection> {
     let (machine, run) = (step.machine, &step.run);
-    let held = run.claim.clone().expect("a task in an active state is held");
+    let held = run
+        .claim
+        .clone()
+        .expect("a task in an active state is held");
     let into_here = |rule: &&Rule| rule.claim.is_some() && rule.target == Target::State(run.state);
     let fits = |rule: &Rule| wanted.is_none_or(|wanted| wanted == rule.action);
-    let could = machine.rules().iter().filter(into_here).any(|r| fits(r) && plays(run, r, actor.role));
+    let could = machine
+        .rules()
+        .iter()
+        .filter(into_here)
+        .any(|r| fits(r) && plays(run, r, actor.role));
     if !could {
         if !claims_anything(machine, run, actor.role) {
             let rules: Vec<&Rule> = machine.rules().iter().filter(into_here).collect();
             let action = wanted.unwrap_or(Action::ClaimTask);
             return Err(role_rejection(run, &rules, actor.role, action));
         }
-        return Err(Rejection::State { action: wanted, allowed: allowed(machine, run) });
+        return Err(Rejection::State {
+            action: wanted,
+            allowed: allowed(machine, run),
+        });
     }
     if Some(&held.agent) == actor.agent.as_ref() {
         extend(&mut step, lease);
@@ -79,9 +102,19 @@ fn claim_held(
         .filter(into_here)
         .find(|rule| fits(rule) && plays(run, rule, actor.role));
     let Some(rule) = again.cloned() else {
-        return Err(Rejection::State { action: wanted, allowed: allowed(machine, run) });
+        return Err(Rejection::State {
+            action: wanted,
+            allowed: allowed(machine, run),
+        });
     };
-    guards(machine, run, &rule.guards, actor, rule.action, &Handed::default())?;
+    guards(
+        machine,
+        run,
+        &rule.guards,
+        actor,
+        rule.action,
+        &Handed::default(),
+    )?;
     expire(&mut step, actor.agent.clone());
     take(&mut step, &rule, actor, lease);
     Ok(step.arrive())
@@ -92,7 +125,9 @@ pub(super) fn take(step: &mut Step<'_>, rule: &Rule, actor: &Actor, lease: Optio
     let (Some(claim), Target::State(to)) = (rule.claim, rule.target) else {
         unreachable!("a checked machine claims into one active state");
     };
-    let lease = lease.unwrap_or(claim.lease).min(step.machine.limits().max_lease);
+    let lease = lease
+        .unwrap_or(claim.lease)
+        .min(step.machine.limits().max_lease);
     let role = step.machine.state(to).role.unwrap_or(actor.role);
     step.run.claim_epoch += 1;
     step.run.claim = Some(Claim {
@@ -139,7 +174,10 @@ pub(super) fn give_back(
     may_hold(&step, actor, Action::ReleaseClaim)?;
     let returns_to = holder(&step.run, actor, epoch)?.returns_to;
     let feedback = (!reason.is_empty()).then(|| reason.to_owned());
-    let carried = Carried { feedback, ..Carried::default() };
+    let carried = Carried {
+        feedback,
+        ..Carried::default()
+    };
     step.hop(returns_to, Action::ReleaseClaim, actor, carried);
     Ok(step.arrive())
 }
@@ -148,14 +186,20 @@ pub(super) fn give_back(
 fn may_hold(step: &Step<'_>, actor: &Actor, action: Action) -> Result<(), Rejection> {
     let (machine, run) = (step.machine, &step.run);
     if !claims_anything(machine, run, actor.role) {
-        let rules: Vec<&Rule> = machine.rules().iter().filter(|r| r.claim.is_some()).collect();
+        let rules: Vec<&Rule> = machine
+            .rules()
+            .iter()
+            .filter(|r| r.claim.is_some())
+            .collect();
         return Err(role_rejection(run, &rules, actor.role, action));
     }
     match &run.claim {
         None => Err(Rejection::NotHeld),
-        Some(claim) if claim.role != actor.role => {
-            Err(Rejection::Role { role: actor.role, action, allowed: vec![claim.role] })
-        }
+        Some(claim) if claim.role != actor.role => Err(Rejection::Role {
+            role: actor.role,
+            action,
+            allowed: vec![claim.role],
+        }),
         Some(_) => Ok(()),
     }
 }
@@ -166,27 +210,44 @@ pub(super) fn holder<'r>(
     actor: &Actor,
     epoch: Option<i64>,
 ) -> Result<&'r Claim, Rejection> {
-    let Some(claim) = &run.claim else { return Err(Rejection::NotHeld) };
+    let Some(claim) = &run.claim else {
+        return Err(Rejection::NotHeld);
+    };
     if actor.agent.as_ref() != Some(&claim.agent) {
         return Err(other(claim));
     }
     match epoch {
-        Some(given) if given != claim.epoch => {
-            Err(Rejection::StaleEpoch { given, current: claim.epoch })
-        }
+        Some(given) if given != claim.epoch => Err(Rejection::StaleEpoch {
+            given,
+            current: claim.epoch,
+        }),
         _ => Ok(claim),
     }
 }
 
 fn other(claim: &Claim) -> Rejection {
     let (agent, lease_until, epoch) = (claim.agent.clone(), claim.lease_until, claim.epoch);
-    Rejection::HeldByOther { agent, lease_until, epoch }
+    Rejection::HeldByOther {
+        agent,
+        lease_until,
+        epoch,
+    }
 }
 
 /// Returns the task to where it can be claimed from.
 pub(super) fn expire(step: &mut Step<'_>, taken_over_by: Option<AgentId>) {
-    let Some(claim) = step.run.claim.clone() else { return };
+    let Some(claim) = step.run.claim.clone() else {
+        return;
+    };
     let to = claim.returns_to;
-    step.say(Notice::ClaimExpired { claim, taken_over_by });
-    step.hop(to, Action::ExpireClaim, &Actor::system(), Carried::default());
+    step.say(Notice::ClaimExpired {
+        claim,
+        taken_over_by,
+    });
+    step.hop(
+        to,
+        Action::ExpireClaim,
+        &Actor::system(),
+        Carried::default(),
+    );
 }

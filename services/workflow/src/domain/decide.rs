@@ -7,8 +7,9 @@ use fleet_types::{Action, AgentId, Role, TaskId, Timestamp};
 
 use super::change::{Carried, Change, EscalationReason, Step};
 use super::claims;
+use super::own::{cancel, dependency_ended, suspend, time_is_up};
 use super::run::{TaskRun, Work};
-use crate::fsm::{BackTo, Guard, Kind, Machine, OnDue, Outcome, Rule, StateId, Target};
+use crate::fsm::{BackTo, Guard, Kind, Machine, Outcome, Rule, StateId, Target};
 
 /// Who acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +25,20 @@ pub struct Actor {
 impl Actor {
     /// The fleet itself.
     pub fn system() -> Self {
-        Self { role: Role::System, agent: None, principal: String::new() }
+        Self {
+            role: Role::System,
+            agent: None,
+            principal: String::new(),
+        }
     }
 
     /// An agent in a role.
     pub fn agent(role: Role, agent: AgentId, principal: impl Into<String>) -> Self {
-        Self { role, agent: Some(agent), principal: principal.into() }
+        Self {
+            role,
+            agent: Some(agent),
+            principal: principal.into(),
+        }
     }
 }
 
@@ -51,7 +60,10 @@ pub struct Handed {
 impl Handed {
     /// The artifact `commit_sha`, if it is not blank.
     pub fn commit_sha(&self) -> Option<&str> {
-        self.artifacts.get("commit_sha").map(|sha| sha.trim()).filter(|sha| !sha.is_empty())
+        self.artifacts
+            .get("commit_sha")
+            .map(|sha| sha.trim())
+            .filter(|sha| !sha.is_empty())
     }
 }
 
@@ -184,14 +196,23 @@ pub fn decide(
 ) -> Result<Option<Change>, Rejection> {
     let step = Step::new(machine, run.clone(), now);
     match command {
-        Command::Act { actor, action, handed, epoch } => {
-            act(step, actor, *action, handed, *epoch).map(Some)
-        }
+        Command::Act {
+            actor,
+            action,
+            handed,
+            epoch,
+        } => act(step, actor, *action, handed, *epoch).map(Some),
         Command::Claim { actor, lease } => claims::claim(step, actor, None, *lease).map(Some),
-        Command::Renew { actor, epoch, lease } => claims::renew(step, actor, *epoch, *lease).map(Some),
-        Command::GiveBack { actor, epoch, reason } => {
-            claims::give_back(step, actor, *epoch, reason).map(Some)
-        }
+        Command::Renew {
+            actor,
+            epoch,
+            lease,
+        } => claims::renew(step, actor, *epoch, *lease).map(Some),
+        Command::GiveBack {
+            actor,
+            epoch,
+            reason,
+        } => claims::give_back(step, actor, *epoch, reason).map(Some),
         Command::TimeIsUp => Ok(time_is_up(step)),
         Command::DependencyEnded { task, outcome } => Ok(dependency_ended(step, task, *outcome)),
         Command::Suspend => Ok(suspend(step)),
@@ -201,7 +222,9 @@ pub fn decide(
 
 /// Whether `actor` may play one of the roles of `rule` for this task.
 pub(super) fn plays(run: &TaskRun, rule: &Rule, role: Role) -> bool {
-    rule.roles.iter().any(|wanted| run.played_by(*wanted) == role)
+    rule.roles
+        .iter()
+        .any(|wanted| run.played_by(*wanted) == role)
 }
 
 fn act(
@@ -212,7 +235,11 @@ fn act(
     epoch: Option<i64>,
 ) -> Result<Change, Rejection> {
     let (machine, run) = (step.machine, &step.run);
-    let anywhere: Vec<&Rule> = machine.rules().iter().filter(|r| r.action == action).collect();
+    let anywhere: Vec<&Rule> = machine
+        .rules()
+        .iter()
+        .filter(|r| r.action == action)
+        .collect();
     if !anywhere.is_empty() && !anywhere.iter().any(|rule| plays(run, rule, actor.role)) {
         return Err(role_rejection(run, &anywhere, actor.role, action));
     }
@@ -221,19 +248,26 @@ fn act(
     }
     let here: Vec<&Rule> = machine.rules_for(run.state, action).collect();
     if here.is_empty() {
-        return Err(Rejection::State { action: Some(action), allowed: allowed(machine, run) });
+        return Err(Rejection::State {
+            action: Some(action),
+            allowed: allowed(machine, run),
+        });
     }
     let Some(rule) = here.iter().find(|rule| plays(run, rule, actor.role)) else {
         return Err(role_rejection(run, &here, actor.role, action));
     };
     if let Target::Via(_) = rule.target {
         if let Some(given) = epoch {
-            return Err(Rejection::StaleEpoch { given, current: run.claim_epoch });
+            return Err(Rejection::StaleEpoch {
+                given,
+                current: run.claim_epoch,
+            });
         }
         return via(step, rule, actor, action, handed);
     }
     let rule: Rule = (*rule).clone();
-    let holds = run.at(machine).kind == Kind::Active && run.role_in_charge(machine) == Some(actor.role);
+    let holds =
+        run.at(machine).kind == Kind::Active && run.role_in_charge(machine) == Some(actor.role);
     if holds {
         claims::holder(run, actor, epoch)?;
     }
@@ -274,14 +308,23 @@ fn via(
     Ok(step.arrive())
 }
 
-pub(super) fn role_rejection(run: &TaskRun, rules: &[&Rule], role: Role, action: Action) -> Rejection {
+pub(super) fn role_rejection(
+    run: &TaskRun,
+    rules: &[&Rule],
+    role: Role,
+    action: Action,
+) -> Rejection {
     let allowed: BTreeSet<Role> = rules
         .iter()
         .flat_map(|rule| &rule.roles)
         .map(|role| run.played_by(*role))
         .filter(|role| *role != Role::System)
         .collect();
-    Rejection::Role { role, action, allowed: allowed.into_iter().collect() }
+    Rejection::Role {
+        role,
+        action,
+        allowed: allowed.into_iter().collect(),
+    }
 }
 
 /// What is possible in the run's state to roles that can call, the expected action first.
@@ -289,7 +332,11 @@ pub(super) fn allowed(machine: &Machine, run: &TaskRun) -> Vec<(Role, Action)> {
     let expects = run.at(machine).expects;
     let mut pairs: Vec<(Role, Action)> = machine
         .rules_from(run.state)
-        .flat_map(|rule| rule.roles.iter().map(|role| (run.played_by(*role), rule.action)))
+        .flat_map(|rule| {
+            rule.roles
+                .iter()
+                .map(|role| (run.played_by(*role), rule.action))
+        })
         .filter(|(role, _)| *role != Role::System)
         .collect();
     pairs.sort_by_key(|(_, action)| Some(*action) != expects);
@@ -306,7 +353,9 @@ pub(super) fn guards(
 ) -> Result<(), Rejection> {
     for guard in guards {
         match guard {
-            Guard::CommitSha if handed.commit_sha().is_none() => return Err(Rejection::CommitMissing),
+            Guard::CommitSha if handed.commit_sha().is_none() => {
+                return Err(Rejection::CommitMissing);
+            }
             Guard::Feedback => {
                 let min = machine.limits().min_feedback_chars;
                 if handed.feedback.trim().chars().count() < min {
@@ -315,15 +364,21 @@ pub(super) fn guards(
             }
             Guard::NotCommitter => {
                 let committer = run.work.as_ref().map(|work| &work.agent);
-                if let (Some(committer), Some(agent)) = (committer, &actor.agent) {
-                    if committer == agent {
-                        let (agent, role) = (agent.clone(), actor.role);
-                        return Err(Rejection::OwnWork { agent, role, action });
-                    }
+                if let (Some(committer), Some(agent)) = (committer, &actor.agent)
+                    && committer == agent
+                {
+                    let (agent, role) = (agent.clone(), actor.role);
+                    return Err(Rejection::OwnWork {
+                        agent,
+                        role,
+                        action,
+                    });
                 }
             }
             Guard::DependenciesDone if !run.blocked_by.is_empty() => {
-                return Err(Rejection::Blocked { by: run.blocked_by.clone() });
+                return Err(Rejection::Blocked {
+                    by: run.blocked_by.clone(),
+                });
             }
             Guard::CommitSha | Guard::DependenciesDone => {}
         }
@@ -353,7 +408,9 @@ fn carry_out(step: &mut Step<'_>, rule: &Rule, actor: &Actor, handed: &Handed) {
         step.run.strikes = 0;
         step.run.escalated_from = None;
     }
-    if let (Action::CommitCode, Some(sha), Some(agent)) = (action, handed.commit_sha(), &actor.agent) {
+    if let (Action::CommitCode, Some(sha), Some(agent)) =
+        (action, handed.commit_sha(), &actor.agent)
+    {
         step.run.work = Some(Work {
             agent: agent.clone(),
             principal: actor.principal.clone(),
@@ -373,113 +430,27 @@ fn carry_out(step: &mut Step<'_>, rule: &Rule, actor: &Actor, handed: &Handed) {
         operations: handed.operations,
     };
     step.hop(to, action, actor, carried);
-    let too_often = step.machine.limits().max_rejections.is_some_and(|max| step.run.strikes >= max);
+    let too_often = step
+        .machine
+        .limits()
+        .max_rejections
+        .is_some_and(|max| step.run.strikes >= max);
     if rejects && too_often && !step.run.is_over(step.machine) {
         step.escalate(EscalationReason::MaxRejections);
     }
 }
 
-fn target(step: &Step<'_>, rule: &Rule) -> StateId {
+pub(super) fn target(step: &Step<'_>, rule: &Rule) -> StateId {
     match rule.target {
         Target::State(to) => to,
-        Target::Back { to: BackTo::Rework, otherwise } => step.run.rework.unwrap_or(otherwise),
-        Target::Back { to: BackTo::Origin, otherwise } => step.run.origin.unwrap_or(otherwise),
+        Target::Back {
+            to: BackTo::Rework,
+            otherwise,
+        } => step.run.rework.unwrap_or(otherwise),
+        Target::Back {
+            to: BackTo::Origin,
+            otherwise,
+        } => step.run.origin.unwrap_or(otherwise),
         Target::Via(_) => unreachable!("a `via` is resolved into two rules"),
     }
-}
-
-fn time_is_up(mut step: Step<'_>) -> Option<Change> {
-    if step.run.due_at.is_none_or(|due| due > step.at) {
-        return None;
-    }
-    let state = step.run.at(step.machine);
-    match (state.kind, state.timer) {
-        (Kind::Active, _) => {
-            claims::expire(&mut step, None);
-            Some(step.arrive())
-        }
-        (Kind::Waiting, Some(timer)) => {
-            match timer.then {
-                OnDue::Escalate => {
-                    step.escalate(EscalationReason::Sla);
-                    Some(step.arrive())
-                }
-                OnDue::Remind => {
-                    step.announce();
-                    step.touch();
-                    Some(step.arrive())
-                }
-            }
-        }
-        _ => None,
-    }
-}
-
-fn dependency_ended(mut step: Step<'_>, task: &TaskId, outcome: Outcome) -> Option<Change> {
-    let was = step.run.blocked_by.len();
-    step.run.blocked_by.retain(|blocker| blocker != task);
-    if step.run.blocked_by.len() == was || step.run.is_over(step.machine) {
-        return None;
-    }
-    match (outcome, step.run.at(step.machine).kind) {
-        (Outcome::Cancelled, Kind::Resting) => {
-            step.run.escalated_from = step.run.origin.or(Some(step.machine.initial()));
-            step.run.origin = step.machine.escalation().or(step.run.origin);
-        }
-        // Whether it makes sense without what was cancelled is not ours to say: it is no
-        // longer blocked by it, but somebody has to send it on.
-        (Outcome::Cancelled, _) => step.escalate(EscalationReason::DependencyCancelled),
-        (Outcome::Done, _) => {
-            if step.run.state == step.machine.initial() && step.run.blocked_by.is_empty() {
-                step.run.waiting_since = step.at;
-                step.run.turn_since = step.at;
-                step.announce();
-                step.touch();
-            }
-        }
-    }
-    step.run.updated_at = step.at;
-    Some(step.arrive())
-}
-
-/// The rule by which the fleet does `action` here, if there is one.
-pub(super) fn system_rule<'m>(machine: &'m Machine, state: StateId, action: Action) -> Option<&'m Rule> {
-    machine.rules_for(state, action).find(|rule| rule.roles.contains(&Role::System))
-}
-
-fn suspend(mut step: Step<'_>) -> Option<Change> {
-    rest(&mut step).then(|| step.arrive())
-}
-
-/// Brings the task to rest; `false` if it cannot (it is over, or rests).
-pub(super) fn rest(step: &mut Step<'_>) -> bool {
-    let Some(rule) = system_rule(step.machine, step.run.state, Action::Suspend) else { return false };
-    let returns_to = step.run.claim.as_ref().map(|claim| claim.returns_to);
-    step.run.origin = Some(returns_to.unwrap_or(step.run.state));
-    let to = target(step, rule);
-    step.hop(to, Action::Suspend, &Actor::system(), Carried::default());
-    true
-}
-
-fn cancel(mut step: Step<'_>, reason: &str) -> Option<Change> {
-    drop_work(&mut step, reason).then(|| step.arrive())
-}
-
-/// Cancels the task; `false` if it is over.
-pub(super) fn drop_work(step: &mut Step<'_>, reason: &str) -> bool {
-    let Some(rule) = system_rule(step.machine, step.run.state, Action::Cancel) else { return false };
-    let to = target(step, rule);
-    let feedback = (!reason.is_empty()).then(|| reason.to_owned());
-    let carried = Carried { feedback, ..Carried::default() };
-    step.hop(to, Action::Cancel, &Actor::system(), carried);
-    true
-}
-
-/// Sends the task on from rest; `false` if it does not rest.
-pub(super) fn wake(step: &mut Step<'_>) -> bool {
-    let Some(rule) = system_rule(step.machine, step.run.state, Action::Resume) else { return false };
-    let to = target(step, rule);
-    step.run.origin = None;
-    step.hop(to, Action::Resume, &Actor::system(), Carried::default());
-    true
 }

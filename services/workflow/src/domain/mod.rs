@@ -8,6 +8,7 @@ mod change;
 mod claims;
 mod decide;
 mod next;
+mod own;
 mod release;
 mod run;
 mod story;

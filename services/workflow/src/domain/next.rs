@@ -62,7 +62,10 @@ pub fn next_actions(
 ) -> NextActions {
     let mut found: Vec<NextAction> = Vec::new();
     let mut refused: Vec<WhyNot> = Vec::new();
-    for rule in machine.rules_from(run.state).filter(|rule| plays(run, rule, role)) {
+    for rule in machine
+        .rules_from(run.state)
+        .filter(|rule| plays(run, rule, role))
+    {
         match obstacle(machine, run, rule, role, agent) {
             Some(why) => refused.push(why),
             None => found.push(describe(machine, run, rule)),
@@ -71,8 +74,15 @@ pub fn next_actions(
     take_over(machine, run, role, agent, now, &mut found, &mut refused);
     let expects = run.at(machine).expects;
     found.sort_by_key(|next| (Some(next.action) != expects, !next.is_claim));
-    let why_not = if found.is_empty() { Some(why_not(machine, run, refused)) } else { None };
-    NextActions { actions: found, why_not }
+    let why_not = if found.is_empty() {
+        Some(why_not(machine, run, refused))
+    } else {
+        None
+    };
+    NextActions {
+        actions: found,
+        why_not,
+    }
 }
 
 fn why_not(machine: &Machine, run: &TaskRun, refused: Vec<WhyNot>) -> WhyNot {
@@ -94,12 +104,13 @@ fn obstacle(
     role: Role,
     agent: Option<&AgentId>,
 ) -> Option<WhyNot> {
-    let holder_only = run.at(machine).kind == Kind::Active && run.role_in_charge(machine) == Some(role);
-    if let (true, Some(claim)) = (holder_only, &run.claim) {
-        if agent != Some(&claim.agent) {
-            let (agent, lease_until) = (claim.agent.clone(), claim.lease_until);
-            return Some(WhyNot::HeldByOther { agent, lease_until });
-        }
+    let holder_only =
+        run.at(machine).kind == Kind::Active && run.role_in_charge(machine) == Some(role);
+    if let (true, Some(claim)) = (holder_only, &run.claim)
+        && agent != Some(&claim.agent)
+    {
+        let (agent, lease_until) = (claim.agent.clone(), claim.lease_until);
+        return Some(WhyNot::HeldByOther { agent, lease_until });
     }
     let guards = match behind(machine, run, rule) {
         Some(second) => &rule.guards | &second.guards,
@@ -117,9 +128,15 @@ fn obstacle(
 
 /// The second rule of a `via`.
 fn behind<'m>(machine: &'m Machine, run: &TaskRun, rule: &Rule) -> Option<&'m Rule> {
-    let Target::Via(claim) = rule.target else { return None };
-    let claiming = machine.rules_for(run.state, claim).find(|r| r.claim.is_some())?;
-    let Target::State(held) = claiming.target else { return None };
+    let Target::Via(claim) = rule.target else {
+        return None;
+    };
+    let claiming = machine
+        .rules_for(run.state, claim)
+        .find(|r| r.claim.is_some())?;
+    let Target::State(held) = claiming.target else {
+        return None;
+    };
     machine.rules_for(held, rule.action).next()
 }
 
@@ -134,9 +151,9 @@ fn take_over(
     refused: &mut Vec<WhyNot>,
 ) {
     let Some(claim) = &run.claim else { return };
-    let mut claiming = machine
-        .rules_from(claim.returns_to)
-        .filter(|r| r.claim.is_some() && r.target == Target::State(run.state) && plays(run, r, role));
+    let mut claiming = machine.rules_from(claim.returns_to).filter(|r| {
+        r.claim.is_some() && r.target == Target::State(run.state) && plays(run, r, role)
+    });
     let Some(rule) = claiming.next() else { return };
     if agent == Some(&claim.agent) {
         return;
@@ -154,11 +171,21 @@ fn describe(machine: &Machine, run: &TaskRun, rule: &Rule) -> NextAction {
     let effective = second.unwrap_or(rule);
     let mut to = match effective.target {
         Target::State(to) => to,
-        Target::Back { to: crate::fsm::BackTo::Rework, otherwise } => run.rework.unwrap_or(otherwise),
-        Target::Back { to: crate::fsm::BackTo::Origin, otherwise } => run.origin.unwrap_or(otherwise),
+        Target::Back {
+            to: crate::fsm::BackTo::Rework,
+            otherwise,
+        } => run.rework.unwrap_or(otherwise),
+        Target::Back {
+            to: crate::fsm::BackTo::Origin,
+            otherwise,
+        } => run.origin.unwrap_or(otherwise),
         Target::Via(_) => run.state,
     };
-    while let Some(Rule { target: Target::State(next), .. }) = machine.automatic(to) {
+    while let Some(Rule {
+        target: Target::State(next),
+        ..
+    }) = machine.automatic(to)
+    {
         to = *next;
     }
     let guards = &effective.guards;
@@ -171,6 +198,10 @@ fn describe(machine: &Machine, run: &TaskRun, rule: &Rule) -> NextAction {
         } else {
             0
         },
-        required_artifacts: if guards.contains(&Guard::CommitSha) { vec!["commit_sha"] } else { Vec::new() },
+        required_artifacts: if guards.contains(&Guard::CommitSha) {
+            vec!["commit_sha"]
+        } else {
+            Vec::new()
+        },
     }
 }

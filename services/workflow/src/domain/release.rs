@@ -3,7 +3,7 @@
 use fleet_types::{Action, Role, StoryId, TaskId, Timestamp};
 
 use super::change::{Change, Step};
-use super::decide::{drop_work, rest, wake};
+use super::own::{drop_work, rest, wake};
 use super::run::{Judged, TaskRun};
 use crate::fsm::{Kind, Machine, Outcome};
 
@@ -113,7 +113,13 @@ fn again<'m>(
         let clean = fresh(machine, task, release, now);
         let (seq, claim_epoch) = (run.seq, run.claim_epoch);
         let (created_at, updated_at) = (run.created_at, run.updated_at);
-        *run = TaskRun { seq, claim_epoch, created_at, updated_at, ..clean };
+        *run = TaskRun {
+            seq,
+            claim_epoch,
+            created_at,
+            updated_at,
+            ..clean
+        };
         step.begin();
     } else {
         wake(&mut step);

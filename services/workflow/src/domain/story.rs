@@ -77,8 +77,10 @@ impl StoryRun {
 
     /// Marks it completed if it is so now and was not before; whether it did.
     pub fn complete(&mut self, now: Timestamp) -> bool {
-        let now_complete =
-            self.phase == Phase::Active && self.completed_at.is_none() && self.total > 0 && self.open() <= 0;
+        let now_complete = self.phase == Phase::Active
+            && self.completed_at.is_none()
+            && self.total > 0
+            && self.open() <= 0;
         if now_complete {
             self.completed_at = Some(now);
         }
@@ -120,12 +122,19 @@ pub fn task_ended(
         story.first_try += 1;
     }
     let completed = story.complete(now);
-    let command = Command::DependencyEnded { task: ended.task.clone(), outcome };
+    let command = Command::DependencyEnded {
+        task: ended.task.clone(),
+        outcome,
+    };
     let dependents = dependents
         .iter()
         .filter_map(|run| {
             decide(machine, run, &command, now).expect("the end of a dependency is never refused")
         })
         .collect();
-    Ended { story, completed, dependents }
+    Ended {
+        story,
+        completed,
+        dependents,
+    }
 }

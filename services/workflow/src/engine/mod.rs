@@ -68,7 +68,10 @@ pub(crate) enum ChangeError {
     #[error("the task is not known")]
     Unknown,
     #[error("refused: {rejection:?}")]
-    Rejected { rejection: Rejection, stored: Box<Stored> },
+    Rejected {
+        rejection: Rejection,
+        stored: Box<Stored>,
+    },
     #[error("{reason}")]
     NotAllowed { reason: String, stored: Box<Stored> },
     #[error("the task is at version {current}, not {expected}")]
@@ -111,8 +114,16 @@ pub(crate) struct Ask<'a> {
 
 impl Engine {
     /// Reads a task. One round trip.
-    pub async fn load(&self, task: &TaskId, deadline: Deadline) -> Result<Option<Stored>, ReadError> {
-        let found = self.committer.store().get(&[run_key(task)], deadline).await?;
+    pub async fn load(
+        &self,
+        task: &TaskId,
+        deadline: Deadline,
+    ) -> Result<Option<Stored>, ReadError> {
+        let found = self
+            .committer
+            .store()
+            .get(&[run_key(task)], deadline)
+            .await?;
         match found.into_iter().next().flatten() {
             Some(node) => Ok(Some(self.stored(&node)?)),
             None => Ok(None),
@@ -122,7 +133,11 @@ impl Engine {
     /// A task from its node.
     pub fn stored(&self, node: &Node) -> Result<Stored, CorruptRow> {
         let (run, timer_version) = TaskRunRow::read(&self.machine, node)?;
-        Ok(Stored { run, version: node.version, timer_version })
+        Ok(Stored {
+            run,
+            version: node.version,
+            timer_version,
+        })
     }
 
     /// Decides a command on what is stored and commits what follows. If somebody else changes
@@ -143,14 +158,25 @@ impl Engine {
                 return Err(ChangeError::NotAllowed { reason, stored });
             }
             if let Some(expected) = ask.expected_version.filter(|v| *v != stored.version) {
-                return Err(ChangeError::StaleVersion { expected, current: stored.version });
+                return Err(ChangeError::StaleVersion {
+                    expected,
+                    current: stored.version,
+                });
             }
             let now = self.clock.now();
             let change = match decide(&self.machine, &stored.run, ask.command, now) {
                 Ok(Some(change)) => change,
-                Ok(None) => return Ok(Done { run: stored.run, version: stored.version }),
+                Ok(None) => {
+                    return Ok(Done {
+                        run: stored.run,
+                        version: stored.version,
+                    });
+                }
                 Err(rejection) => {
-                    return Err(ChangeError::Rejected { rejection, stored: Box::new(stored) });
+                    return Err(ChangeError::Rejected {
+                        rejection,
+                        stored: Box::new(stored),
+                    });
                 }
             };
             match self.commit(&stored, change, now, ask.cause, request).await {
@@ -174,9 +200,13 @@ impl Engine {
         let mut plan = Plan::new(self, cause, now);
         let version = plan.change(before, &change);
         if change.run.is_over(&self.machine) {
-            self.consequences(&mut plan, &change, now, cause.deadline).await?;
+            self.consequences(&mut plan, &change, now, cause.deadline)
+                .await?;
         }
-        let done = Done { run: change.run.clone(), version };
+        let done = Done {
+            run: change.run.clone(),
+            version,
+        };
         plan.commit.request = request(&done);
         self.send(plan, cause.deadline).await?;
         self.metrics.count(&self.machine, &change);
@@ -202,15 +232,25 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<(), ChangeError> {
         let ended = &change.run;
-        let Some(outcome) = ended.outcome(&self.machine) else { return Ok(()) };
+        let Some(outcome) = ended.outcome(&self.machine) else {
+            return Ok(());
+        };
         let mut keys = vec![StoryRunRow::key_of(&ended.story, ended.execution)];
         keys.extend(ended.dependents.iter().map(run_key));
-        let mut found = self.committer.store().get(&keys, deadline).await?.into_iter();
+        let mut found = self
+            .committer
+            .store()
+            .get(&keys, deadline)
+            .await?
+            .into_iter();
         let Some(node) = found.next().flatten() else {
             // Tasks begin in the same commit as their story's execution, or after it.
             return Ok(());
         };
-        let story = StoredStory { run: StoryRunRow::read(&node)?, version: node.version };
+        let story = StoredStory {
+            run: StoryRunRow::read(&node)?,
+            version: node.version,
+        };
         let mut dependents = Vec::new();
         for node in found.flatten() {
             dependents.push(self.stored(&node)?);
@@ -219,8 +259,13 @@ impl Engine {
         let ended = task_ended(&self.machine, &story.run, ended, outcome, &runs, now);
         plan.story(Some(&story), &ended.story);
         for change in &ended.dependents {
-            let before = dependents.iter().find(|stored| stored.run.task == change.run.task);
-            plan.change(before.expect("a change is of one of the dependents"), change);
+            let before = dependents
+                .iter()
+                .find(|stored| stored.run.task == change.run.task);
+            plan.change(
+                before.expect("a change is of one of the dependents"),
+                change,
+            );
         }
         if ended.completed {
             plan.story_completed(&ended.story, now);
@@ -247,7 +292,9 @@ impl Engine {
             reason: attempt.reason.to_owned(),
             timestamp: now,
         };
-        let event = cause.origin.event(&*self.ids, now, run.task.as_str(), run.seq, &violation);
+        let event = cause
+            .origin
+            .event(&*self.ids, now, run.task.as_str(), run.seq, &violation);
         let row = AuditRow {
             kind: ACCESS_DENIED.to_owned(),
             task_id: run.task.clone(),
@@ -287,7 +334,9 @@ impl Engine {
 pub(crate) fn lost_race(error: &CommitError) -> bool {
     matches!(
         error,
-        CommitError::Conflict { .. } | CommitError::Missing { .. } | CommitError::AlreadyExists { .. }
+        CommitError::Conflict { .. }
+            | CommitError::Missing { .. }
+            | CommitError::AlreadyExists { .. }
     )
 }
 
@@ -303,5 +352,8 @@ pub(crate) struct Attempt<'a> {
 
 /// Whether a change says that a lease ran out.
 pub(crate) fn expired(change: &Change) -> bool {
-    change.notices.iter().any(|notice| matches!(notice, Notice::ClaimExpired { .. }))
+    change
+        .notices
+        .iter()
+        .any(|notice| matches!(notice, Notice::ClaimExpired { .. }))
 }

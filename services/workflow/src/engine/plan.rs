@@ -21,8 +21,17 @@ impl<'a> Plan<'a> {
     pub fn new(engine: &'a Engine, cause: &'a Cause, now: Timestamp) -> Self {
         let mut commit = Commit::new(engine.ids.uuid(), Owner::Workflow, now);
         commit.answers.clone_from(&cause.answers);
-        let said = Said { machine: &engine.machine, ids: &*engine.ids, origin: &cause.origin };
-        Self { engine, said, commit, due: None }
+        let said = Said {
+            machine: &engine.machine,
+            ids: &*engine.ids,
+            origin: &cause.origin,
+        };
+        Self {
+            engine,
+            said,
+            commit,
+            due: None,
+        }
     }
 
     /// A task that was not there before; `in_planning` = planning's node of it is in the
@@ -44,7 +53,8 @@ impl<'a> Plan<'a> {
         let timer = self.timer(&change.run, before.run.due_at, before.timer_version);
         let row = TaskRunRow::new(&self.engine.machine, &change.run, timer);
         let key = run_key(&change.run.task);
-        self.commit.update(key, before.version, row.ord(), row.props());
+        self.commit
+            .update(key, before.version, row.ord(), row.props());
         self.steps(change);
         before.version + 1
     }
@@ -55,7 +65,9 @@ impl<'a> Plan<'a> {
         let key = StoryRunRow::key_of(&story.story, story.execution);
         match before {
             None => self.commit.create(key, row.ord(), row.props()),
-            Some(before) => self.commit.update(key, before.version, row.ord(), row.props()),
+            Some(before) => self
+                .commit
+                .update(key, before.version, row.ord(), row.props()),
         };
     }
 
@@ -93,7 +105,11 @@ impl<'a> Plan<'a> {
             return version;
         }
         let deployment = self.engine.deployment.clone();
-        let row = TimerRow { deployment, task_id: run.task.clone(), due_at };
+        let row = TimerRow {
+            deployment,
+            task_id: run.task.clone(),
+            due_at,
+        };
         if version > 0 {
             self.commit.update(key, version, row.ord(), row.props());
         } else {

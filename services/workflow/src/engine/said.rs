@@ -24,7 +24,10 @@ impl Said<'_> {
             task_id: run.task.clone(),
             story_id: run.story.clone(),
             execution: hop.execution,
-            from_state: hop.from.map_or("", |from| self.machine.name_of(from)).to_owned(),
+            from_state: hop
+                .from
+                .map_or("", |from| self.machine.name_of(from))
+                .to_owned(),
             to_state: self.machine.name_of(hop.to).to_owned(),
             action: hop.action,
             actor_role: hop.role,
@@ -36,12 +39,17 @@ impl Said<'_> {
             seq: hop.seq,
             timestamp: hop.at,
         };
-        self.origin.event(self.ids, hop.at, run.task.as_str(), hop.seq, &changed)
+        self.origin
+            .event(self.ids, hop.at, run.task.as_str(), hop.seq, &changed)
     }
 
     /// Everything else that a change says.
     pub fn notices(&self, change: &Change) -> Vec<OutboxEvent> {
-        change.notices.iter().map(|notice| self.notice(&change.run, notice)).collect()
+        change
+            .notices
+            .iter()
+            .map(|notice| self.notice(&change.run, notice))
+            .collect()
     }
 
     fn notice(&self, run: &TaskRun, notice: &Notice) -> OutboxEvent {
@@ -49,7 +57,11 @@ impl Said<'_> {
         let (task_id, story_id) = (run.task.clone(), run.story.clone());
         let (execution, timestamp) = (run.execution, run.updated_at);
         match notice {
-            Notice::Assigned { role, action, previous } => self.event(
+            Notice::Assigned {
+                role,
+                action,
+                previous,
+            } => self.event(
                 run,
                 &payload::TaskAssigned {
                     task_id,
@@ -95,7 +107,10 @@ impl Said<'_> {
                     timestamp,
                 },
             ),
-            Notice::ClaimExpired { claim, taken_over_by } => self.event(
+            Notice::ClaimExpired {
+                claim,
+                taken_over_by,
+            } => self.event(
                 run,
                 &payload::ClaimExpired {
                     task_id,
@@ -111,7 +126,13 @@ impl Said<'_> {
     }
 
     fn event<P: payload::Payload>(&self, run: &TaskRun, payload: &P) -> OutboxEvent {
-        self.origin.event(self.ids, run.updated_at, run.task.as_str(), run.seq, payload)
+        self.origin.event(
+            self.ids,
+            run.updated_at,
+            run.task.as_str(),
+            run.seq,
+            payload,
+        )
     }
 
     /// `workflow.story.completed`.
@@ -123,6 +144,12 @@ impl Said<'_> {
             tasks_cancelled: story.cancelled,
             timestamp: at,
         };
-        self.origin.event(self.ids, at, story.story.as_str(), story.execution, &completed)
+        self.origin.event(
+            self.ids,
+            at,
+            story.story.as_str(),
+            story.execution,
+            &completed,
+        )
     }
 }

@@ -28,15 +28,27 @@ pub(super) fn build(source: &Source, findings: &mut Findings) -> Option<Machine>
             line: s.line,
         })
         .collect();
-    let by_name: BTreeMap<String, StateId> =
-        states.iter().enumerate().map(|(i, s)| (s.name.clone(), machine::id(i))).collect();
-    let names = Names { by_name: &by_name, states: &states };
+    let by_name: BTreeMap<String, StateId> = states
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.name.clone(), machine::id(i)))
+        .collect();
+    let names = Names {
+        by_name: &by_name,
+        states: &states,
+    };
     let mut rules = Vec::new();
     for transition in &source.transitions {
         names.transition(transition, &mut rules, findings);
     }
-    let escalation = source.escalation.as_ref().and_then(|at| names.find(at, "escalation", findings));
-    let initial = source.initial.as_ref().and_then(|at| names.find(at, "initial", findings));
+    let escalation = source
+        .escalation
+        .as_ref()
+        .and_then(|at| names.find(at, "escalation", findings));
+    let initial = source
+        .initial
+        .as_ref()
+        .and_then(|at| names.find(at, "initial", findings));
     Some(Machine {
         name: source.name.clone(),
         initial: initial?,
@@ -69,7 +81,10 @@ impl Names<'_> {
     fn transition(&self, t: &TransitionSource, rules: &mut Vec<Rule>, findings: &mut Findings) {
         let (from, wildcard) = self.from(t, findings);
         let to = t.to.as_ref().and_then(|at| self.find(at, "to", findings));
-        let claim = t.claim.as_ref().and_then(|claim| self.claim(claim, findings));
+        let claim = t
+            .claim
+            .as_ref()
+            .and_then(|claim| self.claim(claim, findings));
         let target = match (to, t.back_to, &t.via) {
             (_, None, Some(via)) => Target::Via(via.value),
             (Some(otherwise), Some(to), None) => Target::Back { to, otherwise },
@@ -94,24 +109,38 @@ impl Names<'_> {
                 line: t.line,
             });
         }
-        if matches!(target, Target::Back { to: BackTo::Rework, .. })
-            && !self.states.iter().any(|s| s.rework)
+        if matches!(
+            target,
+            Target::Back {
+                to: BackTo::Rework,
+                ..
+            }
+        ) && !self.states.iter().any(|s| s.rework)
         {
             findings.add(t.line, "back_to: rework, but no state has `rework: true`");
         }
     }
 
     fn from(&self, t: &TransitionSource, findings: &mut Findings) -> (Vec<StateId>, bool) {
-        let except: Vec<StateId> =
-            t.except.iter().filter_map(|at| self.find(at, "except", findings)).collect();
+        let except: Vec<StateId> = t
+            .except
+            .iter()
+            .filter_map(|at| self.find(at, "except", findings))
+            .collect();
         match &t.from {
-            FromSource::States(names) => {
-                (names.iter().filter_map(|at| self.find(at, "from", findings)).collect(), false)
-            }
+            FromSource::States(names) => (
+                names
+                    .iter()
+                    .filter_map(|at| self.find(at, "from", findings))
+                    .collect(),
+                false,
+            ),
             FromSource::AnyNonTerminal => {
                 let rests = |s: &State| !matches!(s.kind, Kind::Terminal | Kind::Automatic);
                 let all = self.states.iter().enumerate().filter(|(_, s)| rests(s));
-                let all = all.map(|(i, _)| machine::id(i)).filter(|id| !except.contains(id));
+                let all = all
+                    .map(|(i, _)| machine::id(i))
+                    .filter(|id| !except.contains(id));
                 (all.collect(), true)
             }
         }

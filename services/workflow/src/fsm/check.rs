@@ -29,7 +29,10 @@ fn beginning(machine: &Machine, findings: &mut Findings) {
     let state = machine.state(machine.initial());
     if state.kind != Kind::Waiting {
         let (name, kind) = (&state.name, state.kind);
-        findings.add(state.line, format!("initial state {name} is {kind}; it must be waiting"));
+        findings.add(
+            state.line,
+            format!("initial state {name} is {kind}; it must be waiting"),
+        );
     }
 }
 
@@ -51,19 +54,41 @@ fn states(machine: &Machine, findings: &mut Findings) {
         };
         let turn = matches!(state.kind, Kind::Waiting | Kind::Active);
         misplaced("role", state.role.is_some() && !turn, "waiting and active");
-        misplaced("expects", state.expects.is_some() && !turn, "waiting and active");
-        misplaced("timer", state.timer.is_some() && state.kind != Kind::Waiting, "waiting");
-        misplaced("rework", state.rework && state.kind != Kind::Waiting, "waiting");
-        misplaced("outcome", state.outcome.is_some() && state.kind != Kind::Terminal, "terminal");
+        misplaced(
+            "expects",
+            state.expects.is_some() && !turn,
+            "waiting and active",
+        );
+        misplaced(
+            "timer",
+            state.timer.is_some() && state.kind != Kind::Waiting,
+            "waiting",
+        );
+        misplaced(
+            "rework",
+            state.rework && state.kind != Kind::Waiting,
+            "waiting",
+        );
+        misplaced(
+            "outcome",
+            state.outcome.is_some() && state.kind != Kind::Terminal,
+            "terminal",
+        );
     }
-    if !machine.states().any(|(_, s)| s.outcome == Some(Outcome::Done)) {
+    if !machine
+        .states()
+        .any(|(_, s)| s.outcome == Some(Outcome::Done))
+    {
         findings.add(1, "no terminal state has `outcome: done`");
     }
 }
 
 fn waiting(machine: &Machine, id: StateId, state: &State, findings: &mut Findings) {
     if state.timer.is_none() {
-        let message = format!("waiting state {} has no timer: a task could wait for ever", state.name);
+        let message = format!(
+            "waiting state {} has no timer: a task could wait for ever",
+            state.name
+        );
         findings.add(state.line, message);
     }
     turn(machine, id, state, findings);
@@ -73,18 +98,31 @@ fn waiting(machine: &Machine, id: StateId, state: &State, findings: &mut Finding
 fn turn(machine: &Machine, id: StateId, state: &State, findings: &mut Findings) {
     let (name, kind) = (&state.name, state.kind);
     let Some(role) = state.role else {
-        findings.add(state.line, format!("{kind} state {name} has no role: nobody would act"));
+        findings.add(
+            state.line,
+            format!("{kind} state {name} has no role: nobody would act"),
+        );
         return;
     };
     if matches!(role, Role::System | Role::Orchestrator) {
-        findings.add(state.line, format!("{kind} state {name} waits for {role}, who has no turn"));
+        findings.add(
+            state.line,
+            format!("{kind} state {name} waits for {role}, who has no turn"),
+        );
     }
     let Some(expects) = state.expects else {
-        findings.add(state.line, format!("{kind} state {name} does not say what it `expects`"));
+        findings.add(
+            state.line,
+            format!("{kind} state {name} does not say what it `expects`"),
+        );
         return;
     };
-    if !machine.rules_for(id, expects).any(|rule| rule.roles.contains(&role)) {
-        let message = format!("{kind} state {name} expects {expects} of {role}, who cannot do it there");
+    if !machine
+        .rules_for(id, expects)
+        .any(|rule| rule.roles.contains(&role))
+    {
+        let message =
+            format!("{kind} state {name} expects {expects} of {role}, who cannot do it there");
         findings.add(state.line, message);
     }
 }
@@ -106,7 +144,10 @@ fn automatic(machine: &Machine, id: StateId, state: &State, findings: &mut Findi
         }
     } else {
         let (name, n) = (&state.name, rules.len());
-        findings.add(state.line, format!("automatic state {name} has {n} transitions; it needs one"));
+        findings.add(
+            state.line,
+            format!("automatic state {name} has {n} transitions; it needs one"),
+        );
     }
 }
 
@@ -116,7 +157,11 @@ fn terminal(machine: &Machine, id: StateId, state: &State, findings: &mut Findin
         findings.add(state.line, format!("terminal state {name} has no outcome"));
     }
     for rule in machine.rules_from(id) {
-        let to: Vec<&str> = machine.targets(rule).iter().map(|to| machine.name_of(*to)).collect();
+        let to: Vec<&str> = machine
+            .targets(rule)
+            .iter()
+            .map(|to| machine.name_of(*to))
+            .collect();
         let (action, to) = (rule.action, to.join(" or "));
         let message = format!("terminal state {name} has an exit: {name} -{action}-> {to}");
         findings.add(rule.line, message);
@@ -157,7 +202,10 @@ fn via(machine: &Machine, rule: &Rule, claim: Action, findings: &mut Findings) {
         .rules_for(rule.from, claim)
         .find(|r| r.claim.is_some() && rule.roles.iter().all(|role| r.roles.contains(role)));
     let Some(claiming) = claiming else {
-        findings.add(rule.line, format!("via {claim}: no claim of that name and role from {from}"));
+        findings.add(
+            rule.line,
+            format!("via {claim}: no claim of that name and role from {from}"),
+        );
         return;
     };
     for to in machine.targets(claiming) {
@@ -171,7 +219,10 @@ fn via(machine: &Machine, rule: &Rule, claim: Action, findings: &mut Findings) {
         }
     }
     if !rule.guards.is_empty() || rule.claim.is_some() {
-        findings.add(rule.line, "a transition `via` a claim has the guards of the state it leads to");
+        findings.add(
+            rule.line,
+            "a transition `via` a claim has the guards of the state it leads to",
+        );
     }
 }
 
@@ -187,17 +238,25 @@ fn claims(machine: &Machine, findings: &mut Findings) {
             }
             if state.kind == Kind::Active && rule.claim.is_none() {
                 let way = format!("{from} -{action}-> {name}");
-                findings.add(rule.line, format!("active state {name} is entered without a claim: {way}"));
+                findings.add(
+                    rule.line,
+                    format!("active state {name} is entered without a claim: {way}"),
+                );
             }
             let Some(claim) = rule.claim else { continue };
             if state.kind != Kind::Active {
-                let message = format!("{action} claims, but leads to {name}, which is {}", state.kind);
+                let message = format!(
+                    "{action} claims, but leads to {name}, which is {}",
+                    state.kind
+                );
                 findings.add(rule.line, message);
                 continue;
             }
             let back = machine.state(claim.returns_to);
             let again = machine.rules_from(claim.returns_to).any(|r| {
-                r.claim.is_some() && r.target == rule.target && r.roles.iter().any(|x| Some(*x) == state.role)
+                r.claim.is_some()
+                    && r.target == rule.target
+                    && r.roles.iter().any(|x| Some(*x) == state.role)
             });
             if back.kind != Kind::Waiting || back.role != state.role || !again {
                 let message = format!(
@@ -207,7 +266,10 @@ fn claims(machine: &Machine, findings: &mut Findings) {
                 findings.add(rule.line, message);
             }
             if claim.lease > machine.limits().max_lease {
-                findings.add(rule.line, format!("the lease of {action} is longer than max_lease"));
+                findings.add(
+                    rule.line,
+                    format!("the lease of {action} is longer than max_lease"),
+                );
             }
         }
     }
@@ -218,17 +280,26 @@ fn escalation(machine: &Machine, findings: &mut Findings) {
         Some(id) => {
             let state = machine.state(id);
             if state.kind != Kind::Waiting {
-                let message = format!("escalation state {} is {}; it must be waiting", state.name, state.kind);
+                let message = format!(
+                    "escalation state {} is {}; it must be waiting",
+                    state.name, state.kind
+                );
                 findings.add(state.line, message);
             }
             if state.timer.is_some_and(|t| t.then == OnDue::Escalate) {
-                findings.add(state.line, format!("escalation state {} escalates to itself", state.name));
+                findings.add(
+                    state.line,
+                    format!("escalation state {} escalates to itself", state.name),
+                );
             }
         }
         None => {
             for (_, state) in machine.states() {
                 if state.timer.is_some_and(|t| t.then == OnDue::Escalate) {
-                    let message = format!("state {} escalates, but there is no `escalation` state", state.name);
+                    let message = format!(
+                        "state {} escalates, but there is no `escalation` state",
+                        state.name
+                    );
                     findings.add(state.line, message);
                 }
             }
@@ -248,7 +319,10 @@ fn obligations(machine: &Machine, findings: &mut Findings) {
             Kind::Automatic | Kind::Terminal => &[],
         };
         for action in wanted {
-            if !machine.rules_for(id, *action).any(|rule| rule.roles.contains(&Role::System)) {
+            if !machine
+                .rules_for(id, *action)
+                .any(|rule| rule.roles.contains(&Role::System))
+            {
                 let message = format!("state {}: system must be able to {action} it", state.name);
                 findings.add(state.line, message);
             }
@@ -263,9 +337,16 @@ fn ambiguity(machine: &Machine, findings: &mut Findings) {
             if (first.from, first.action) != (second.from, second.action) {
                 continue;
             }
-            for role in second.roles.iter().filter(|role| first.roles.contains(role)) {
+            for role in second
+                .roles
+                .iter()
+                .filter(|role| first.roles.contains(role))
+            {
                 let (from, action) = (machine.name_of(second.from), second.action);
-                let message = format!("ambiguous: {from} -{action}-> for {role} is in line {} too", first.line);
+                let message = format!(
+                    "ambiguous: {from} -{action}-> for {role} is in line {} too",
+                    first.line
+                );
                 findings.add(second.line, message);
             }
         }
@@ -277,7 +358,9 @@ fn reachability(machine: &Machine, ways: &Ways, findings: &mut Findings) {
     let ends = |outcome: Option<Outcome>| {
         machine
             .states()
-            .filter(move |(_, s)| s.kind == Kind::Terminal && (outcome.is_none() || s.outcome == outcome))
+            .filter(move |(_, s)| {
+                s.kind == Kind::Terminal && (outcome.is_none() || s.outcome == outcome)
+            })
             .map(|(id, _)| id)
             .collect::<Vec<_>>()
     };
@@ -287,17 +370,26 @@ fn reachability(machine: &Machine, ways: &Ways, findings: &mut Findings) {
     for (id, state) in machine.states() {
         let name = &state.name;
         if !reached.contains(&id) {
-            findings.add(state.line, format!("state {name} is unreachable from {initial}"));
+            findings.add(
+                state.line,
+                format!("state {name} is unreachable from {initial}"),
+            );
         }
         if state.kind == Kind::Terminal {
             continue;
         }
         if !to_end.contains(&id) {
             let way = ways.walk(machine, id);
-            findings.add(state.line, format!("no way from {name} to a terminal state: {way}"));
+            findings.add(
+                state.line,
+                format!("no way from {name} to a terminal state: {way}"),
+            );
         } else if !to_done.contains(&id) {
             let way = ways.walk(machine, id);
-            findings.add(state.line, format!("no way from {name} to an end with outcome done: {way}"));
+            findings.add(
+                state.line,
+                format!("no way from {name} to an end with outcome done: {way}"),
+            );
         }
     }
 }
@@ -307,7 +399,9 @@ fn automatic_cycles(machine: &Machine, findings: &mut Findings) {
         let mut way = vec![start];
         let mut at = start;
         while let Some(rule) = machine.automatic(at) {
-            let Target::State(next) = rule.target else { break };
+            let Target::State(next) = rule.target else {
+                break;
+            };
             if next == start {
                 // Each cycle once: from the state that comes first in the file.
                 if way.iter().all(|id| *id >= start) {
@@ -339,7 +433,8 @@ fn separation_of_duties(machine: &Machine, ways: &Ways, findings: &mut Findings)
             .min_by_key(String::len);
         if let Some(path) = path {
             let action = rule.action;
-            let message = format!("{action} after a commit without the guard not_committer: {path}");
+            let message =
+                format!("{action} after a commit without the guard not_committer: {path}");
             findings.add(rule.line, message);
         }
     }
@@ -350,11 +445,19 @@ fn separation_of_duties(machine: &Machine, ways: &Ways, findings: &mut Findings)
 fn rework_cycles(machine: &Machine, ways: &Ways, findings: &mut Findings) {
     let counted = machine.limits().max_rejections.is_some();
     let bounded = |edge: &Edge| {
-        matches!(edge.action, Action::Retry | Action::Resume) || (counted && edge.action.is_rejection())
+        matches!(edge.action, Action::Retry | Action::Resume)
+            || (counted && edge.action.is_rejection())
     };
-    let mut left: Vec<Edge> = ways.edges().filter(|edge| !bounded(edge)).copied().collect();
-    let commits: Vec<Edge> =
-        left.iter().filter(|edge| edge.action == Action::CommitCode).copied().collect();
+    let mut left: Vec<Edge> = ways
+        .edges()
+        .filter(|edge| !bounded(edge))
+        .copied()
+        .collect();
+    let commits: Vec<Edge> = left
+        .iter()
+        .filter(|edge| edge.action == Action::CommitCode)
+        .copied()
+        .collect();
     for commit in commits {
         while let Some(cycle) = Ways::shortest(&left, commit, commit.from) {
             let path = Ways::show(machine, &cycle);

@@ -48,14 +48,23 @@ fn arrows(machine: &Machine) -> Vec<Arrow> {
             Target::Via(_) => behind_claim(machine, rule),
             _ => machine.targets(rule),
         };
-        arrows.extend(targets.into_iter().map(|to| Arrow { from, to, text: label(rule), own }));
+        arrows.extend(targets.into_iter().map(|to| Arrow {
+            from,
+            to,
+            text: label(rule),
+            own,
+        }));
     }
-    let drawn = |edge: &super::ways::Edge| {
-        machine.rules_for(edge.from, edge.action).next().is_some()
-    };
+    let drawn =
+        |edge: &super::ways::Edge| machine.rules_for(edge.from, edge.action).next().is_some();
     for edge in Ways::of(machine).edges().filter(|edge| !drawn(edge)) {
         let text = edge.action.to_string();
-        arrows.push(Arrow { from: Some(edge.from), to: edge.to, text, own: true });
+        arrows.push(Arrow {
+            from: Some(edge.from),
+            to: edge.to,
+            text,
+            own: true,
+        });
     }
     arrows
 }
@@ -111,20 +120,43 @@ fn dot(machine: &Machine) -> String {
             Kind::Automatic => ", shape=point, xlabel=\"\\N\"",
             Kind::Waiting | Kind::Resting => "",
         };
-        let role = state.role.map_or(String::new(), |role| format!("\\n{role}"));
-        let _ = writeln!(out, "    {} [label=\"{}{role}\"{shape}];", state.name, state.name);
+        let role = state
+            .role
+            .map_or(String::new(), |role| format!("\\n{role}"));
+        let _ = writeln!(
+            out,
+            "    {} [label=\"{}{role}\"{shape}];",
+            state.name, state.name
+        );
         if id == machine.initial() {
-            let _ = writeln!(out, "    start [shape=circle, label=\"\"];\n    start -> {};", state.name);
+            let _ = writeln!(
+                out,
+                "    start [shape=circle, label=\"\"];\n    start -> {};",
+                state.name
+            );
         }
     }
     let arrows = arrows(machine);
     if arrows.iter().any(|arrow| arrow.from.is_none()) {
-        let _ = writeln!(out, "    any [label=\"any state that is not terminal\", style=dashed];");
+        let _ = writeln!(
+            out,
+            "    any [label=\"any state that is not terminal\", style=dashed];"
+        );
     }
-    for Arrow { from, to, text, own } in arrows {
+    for Arrow {
+        from,
+        to,
+        text,
+        own,
+    } in arrows
+    {
         let from = from.map_or("any", |id| machine.name_of(id));
         let style = if own { ", style=dashed" } else { "" };
-        let _ = writeln!(out, "    {from} -> {} [label=\"{text}\"{style}];", machine.name_of(to));
+        let _ = writeln!(
+            out,
+            "    {from} -> {} [label=\"{text}\"{style}];",
+            machine.name_of(to)
+        );
     }
     out.push_str("}\n");
     out

@@ -179,7 +179,10 @@ impl Machine {
 
     /// All states, in the order of the file.
     pub fn states(&self) -> impl Iterator<Item = (StateId, &State)> {
-        self.states.iter().enumerate().map(|(i, state)| (id(i), state))
+        self.states
+            .iter()
+            .enumerate()
+            .map(|(i, state)| (id(i), state))
     }
 
     /// All rules, wildcards written out, in the order of the file.
@@ -227,27 +230,38 @@ impl Machine {
 
     /// The rules for an action in a state, one for each set of roles.
     pub fn rules_for(&self, from: StateId, action: Action) -> impl Iterator<Item = &Rule> {
-        self.rules_from(from).filter(move |rule| rule.action == action)
+        self.rules_from(from)
+            .filter(move |rule| rule.action == action)
     }
 
     /// The one transition of an automatic state.
     pub fn automatic(&self, from: StateId) -> Option<&Rule> {
-        if self.state(from).kind == Kind::Automatic { self.rules_from(from).next() } else { None }
+        if self.state(from).kind == Kind::Automatic {
+            self.rules_from(from).next()
+        } else {
+            None
+        }
     }
 
     /// Whether some rule of the machine lets `role` do `action`.
     pub fn knows(&self, role: Role, action: Action) -> bool {
-        self.rules.iter().any(|rule| rule.action == action && rule.roles.contains(&role))
+        self.rules
+            .iter()
+            .any(|rule| rule.action == action && rule.roles.contains(&role))
     }
 
     /// Whether `action` makes a claim somewhere.
     pub fn is_claim(&self, action: Action) -> bool {
-        self.rules.iter().any(|rule| rule.action == action && rule.claim.is_some())
+        self.rules
+            .iter()
+            .any(|rule| rule.action == action && rule.claim.is_some())
     }
 
     /// Whether `role` may claim anything anywhere.
     pub fn claims(&self, role: Role) -> bool {
-        self.rules.iter().any(|rule| rule.claim.is_some() && rule.roles.contains(&role))
+        self.rules
+            .iter()
+            .any(|rule| rule.claim.is_some() && rule.roles.contains(&role))
     }
 
     /// The guards that every rule for `action` asks for, so that what they want of the
@@ -258,7 +272,9 @@ impl Machine {
             .iter()
             .filter(|rule| rule.action == action && !matches!(rule.target, Target::Via(_)))
             .map(|rule| &rule.guards);
-        let Some(first) = rules.next() else { return BTreeSet::new() };
+        let Some(first) = rules.next() else {
+            return BTreeSet::new();
+        };
         rules.fold(first.clone(), |common, guards| &common & guards)
     }
 
@@ -276,11 +292,21 @@ pub(super) fn id(index: usize) -> StateId {
 pub(super) fn targets(states: &[State], rules: &[Rule], rule: &Rule) -> Vec<StateId> {
     let mut found: Vec<StateId> = match rule.target {
         Target::State(to) => vec![to],
-        Target::Back { to: BackTo::Rework, otherwise } => {
-            let rework = states.iter().enumerate().filter(|(_, s)| s.rework).map(|(i, _)| id(i));
+        Target::Back {
+            to: BackTo::Rework,
+            otherwise,
+        } => {
+            let rework = states
+                .iter()
+                .enumerate()
+                .filter(|(_, s)| s.rework)
+                .map(|(i, _)| id(i));
             std::iter::once(otherwise).chain(rework).collect()
         }
-        Target::Back { to: BackTo::Origin, otherwise } => {
+        Target::Back {
+            to: BackTo::Origin,
+            otherwise,
+        } => {
             // Whoever rests gave its claim back first: it returns to a waiting state.
             let origins = rules
                 .iter()

@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod fields;
 mod graph;
 mod machine;
 mod report;
@@ -33,12 +34,12 @@ pub const DEFAULT_FILE: &str = "workflow.fsm.yaml";
 /// otherwise be reported as a dozen consequences.
 pub fn check(text: &str, file_name: &str) -> Result<Machine, Report> {
     let mut findings = report::Findings::default();
-    let machine = source::read(text, &mut findings)
-        .and_then(|source| build::build(&source, &mut findings));
-    if findings.is_empty() {
-        if let Some(machine) = &machine {
-            check::soundness(machine, &mut findings);
-        }
+    let machine =
+        source::read(text, &mut findings).and_then(|source| build::build(&source, &mut findings));
+    if findings.is_empty()
+        && let Some(machine) = &machine
+    {
+        check::soundness(machine, &mut findings);
     }
     findings.into_report(file_name)?;
     Ok(machine.expect("a file without findings makes a machine"))

@@ -47,7 +47,10 @@ pub(super) struct Findings(Vec<Violation>);
 
 impl Findings {
     pub fn add(&mut self, line: u64, message: impl Into<String>) {
-        self.0.push(Violation { line, message: message.into() });
+        self.0.push(Violation {
+            line,
+            message: message.into(),
+        });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -61,7 +64,10 @@ impl Findings {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(Report { file: file.to_owned(), violations: self.0 })
+            Err(Report {
+                file: file.to_owned(),
+                violations: self.0,
+            })
         }
     }
 }

@@ -2,12 +2,12 @@
 //! shape reported. What the words refer to is the business of [`super::build`].
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
 use std::time::Duration;
 
 use fleet_types::{Action, Role};
 use serde_saphyr::Location;
 
+use super::fields::{Fields, count, duration, name, names, words};
 use super::machine::{BackTo, Guard, Kind, OnDue, Outcome, Timer};
 use super::report::Findings;
 use super::yaml::{Key, Node, Value};
@@ -82,7 +82,13 @@ pub(super) struct ClaimSource {
 /// Reads the text; `None` if it is not even YAML.
 pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Source> {
     if text.len() > MAX_FILE_BYTES {
-        findings.add(1, format!("the file has {} bytes; at most {MAX_FILE_BYTES}", text.len()));
+        findings.add(
+            1,
+            format!(
+                "the file has {} bytes; at most {MAX_FILE_BYTES}",
+                text.len()
+            ),
+        );
         return None;
     }
     let options = serde_saphyr::options! { with_snippet: false };
@@ -91,20 +97,32 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Source> {
         Err(error) => {
             let error = error.without_snippet();
             let line = error.location().map_or(1, |at: Location| at.line().max(1));
-            findings.add(line, format!("not readable as YAML: {}", first_line(&error.to_string())));
+            findings.add(
+                line,
+                format!("not readable as YAML: {}", first_line(&error.to_string())),
+            );
             return None;
         }
     };
-    let Some(mut top) = Fields::of("the file", &root, findings) else { return None };
-    let mut source = Source { max_lease: Duration::from_secs(8 * 3600), ..Source::default() };
-    if let Some(version) = top.required("version", findings) {
-        if !matches!(version.value, Value::Int(VERSION)) {
-            findings.add(version.line, format!("version: expected {VERSION}"));
-        }
+    let mut top = Fields::of("the file", &root, findings)?;
+    let mut source = Source {
+        max_lease: Duration::from_secs(8 * 3600),
+        ..Source::default()
+    };
+    if let Some(version) = top.required("version", findings)
+        && !matches!(version.value, Value::Int(VERSION))
+    {
+        findings.add(version.line, format!("version: expected {VERSION}"));
     }
-    source.name = top.text("name", findings).map_or_else(String::new, |name| name.value);
-    source.initial = top.required("initial", findings).and_then(|n| name(n, "initial", findings));
-    source.escalation = top.optional("escalation").and_then(|n| name(n, "escalation", findings));
+    source.name = top
+        .text("name", findings)
+        .map_or_else(String::new, |name| name.value);
+    source.initial = top
+        .required("initial", findings)
+        .and_then(|n| name(n, "initial", findings));
+    source.escalation = top
+        .optional("escalation")
+        .and_then(|n| name(n, "escalation", findings));
     source.min_feedback_chars = 10;
     if let Some(node) = top.optional("limits") {
         limits(node, &mut source, findings);
@@ -124,41 +142,55 @@ fn first_line(text: &str) -> &str {
 }
 
 fn limits(node: &Node, source: &mut Source, findings: &mut Findings) {
-    let Some(mut fields) = Fields::of("limits", node, findings) else { return };
-    if let Some(node) = fields.optional("min_feedback_chars") {
-        if let Some(n) = count(node, "limits.min_feedback_chars", findings) {
-            source.min_feedback_chars = usize::try_from(n).unwrap_or(usize::MAX);
-        }
+    let Some(mut fields) = Fields::of("limits", node, findings) else {
+        return;
+    };
+    if let Some(node) = fields.optional("min_feedback_chars")
+        && let Some(n) = count(node, "limits.min_feedback_chars", findings)
+    {
+        source.min_feedback_chars = usize::try_from(n).unwrap_or(usize::MAX);
     }
     if let Some(node) = fields.optional("max_rejections") {
         source.max_rejections = count(node, "limits.max_rejections", findings);
     }
-    if let Some(node) = fields.optional("max_lease") {
-        if let Some(lease) = duration(node, "limits.max_lease", findings) {
-            source.max_lease = lease;
-        }
+    if let Some(node) = fields.optional("max_lease")
+        && let Some(lease) = duration(node, "limits.max_lease", findings)
+    {
+        source.max_lease = lease;
     }
     fields.finish(findings);
 }
 
 fn states(node: &Node, findings: &mut Findings) -> Vec<StateSource> {
     let Value::Map(entries) = &node.value else {
-        findings.add(node.line, format!("states: a mapping of states, not {}", node.value.kind()));
+        findings.add(
+            node.line,
+            format!("states: a mapping of states, not {}", node.value.kind()),
+        );
         return Vec::new();
     };
     if entries.len() > MAX_STATES {
-        findings.add(node.line, format!("{} states; at most {MAX_STATES}", entries.len()));
+        findings.add(
+            node.line,
+            format!("{} states; at most {MAX_STATES}", entries.len()),
+        );
         return Vec::new();
     }
     let mut seen: Vec<StateSource> = Vec::with_capacity(entries.len());
     for (key, node) in entries {
         if !is_state_name(&key.text) {
             let found = &key.text;
-            findings.add(key.line, format!("state {found:?}: names are lower snake case"));
+            findings.add(
+                key.line,
+                format!("state {found:?}: names are lower snake case"),
+            );
         }
         if let Some(first) = seen.iter().find(|state| state.name == key.text) {
             let line = first.line;
-            findings.add(key.line, format!("state {} is there already, in line {line}", key.text));
+            findings.add(
+                key.line,
+                format!("state {} is there already, in line {line}", key.text),
+            );
             continue;
         }
         if let Some(state) = state(key, node, findings) {
@@ -198,7 +230,9 @@ fn state(key: &Key, node: &Node, findings: &mut Findings) -> Option<StateSource>
     state.role = fields.word("role", findings).map(|role| role.value);
     state.expects = fields.word("expects", findings);
     state.artifact = fields.text("artifact", findings).map(|text| text.value);
-    state.outcome = fields.word("outcome", findings).map(|outcome| outcome.value);
+    state.outcome = fields
+        .word("outcome", findings)
+        .map(|outcome| outcome.value);
     if let Some(node) = fields.optional("rework") {
         match node.value {
             Value::Bool(rework) => state.rework = rework,
@@ -224,28 +258,47 @@ fn timer(what: &str, node: &Node, findings: &mut Findings) -> Option<At<Timer>> 
         None
     };
     fields.finish(findings);
-    Some(At { line: node.line, value: Timer { after: after?, then: then?.value } })
+    Some(At {
+        line: node.line,
+        value: Timer {
+            after: after?,
+            then: then?.value,
+        },
+    })
 }
 
 fn transitions(node: &Node, findings: &mut Findings) -> Vec<TransitionSource> {
     let Value::List(items) = &node.value else {
         let kind = node.value.kind();
-        findings.add(node.line, format!("transitions: a list of transitions, not {kind}"));
+        findings.add(
+            node.line,
+            format!("transitions: a list of transitions, not {kind}"),
+        );
         return Vec::new();
     };
-    items.iter().filter_map(|node| transition(node, findings)).collect()
+    items
+        .iter()
+        .filter_map(|node| transition(node, findings))
+        .collect()
 }
 
 fn transition(node: &Node, findings: &mut Findings) -> Option<TransitionSource> {
     let mut fields = Fields::of("transition", node, findings)?;
-    let from = fields.required("from", findings).map(|n| names(n, "from", findings));
+    let from = fields
+        .required("from", findings)
+        .map(|n| names(n, "from", findings));
     let from = match from.as_deref() {
         Some([At { value, .. }]) if value == ANY_NON_TERMINAL => FromSource::AnyNonTerminal,
         _ => FromSource::States(from.unwrap_or_default()),
     };
-    let except = fields.optional("except").map(|n| names(n, "except", findings));
+    let except = fields
+        .optional("except")
+        .map(|n| names(n, "except", findings));
     if except.is_some() && !matches!(from, FromSource::AnyNonTerminal) {
-        findings.add(node.line, format!("except goes with from: {ANY_NON_TERMINAL}"));
+        findings.add(
+            node.line,
+            format!("except goes with from: {ANY_NON_TERMINAL}"),
+        );
     }
     let action = if fields.required_at("action", node.line, findings) {
         fields.word("action", findings).map(|action| action.value)
@@ -272,7 +325,16 @@ fn transition(node: &Node, findings: &mut Findings) -> Option<TransitionSource> 
     fields.finish(findings);
     let except = except.unwrap_or_default();
     Some(TransitionSource {
-        line: node.line, from, except, action, roles, to, back_to, via, claim, guards,
+        line: node.line,
+        from,
+        except,
+        action,
+        roles,
+        to,
+        back_to,
+        via,
+        claim,
+        guards,
     })
 }
 
@@ -285,150 +347,9 @@ fn claim(node: &Node, findings: &mut Findings) -> Option<ClaimSource> {
         .required("returns_to", findings)
         .and_then(|n| name(n, "claim: returns_to", findings));
     fields.finish(findings);
-    Some(ClaimSource { line: node.line, lease, returns_to })
-}
-
-/// The entries of a mapping, taken one by one; what is left in the end is unknown.
-struct Fields<'a> {
-    what: String,
-    line: u64,
-    entries: &'a [(Key, Node)],
-    asked: BTreeSet<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(what: &str, node: &'a Node, findings: &mut Findings) -> Option<Self> {
-        let Value::Map(entries) = &node.value else {
-            findings.add(node.line, format!("{what}: a mapping, not {}", node.value.kind()));
-            return None;
-        };
-        let line = node.line;
-        Some(Self { what: what.to_owned(), line, entries, asked: BTreeSet::new() })
-    }
-
-    fn optional(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.asked.insert(key);
-        self.entries.iter().find(|(k, _)| k.text == key).map(|(_, node)| node)
-    }
-
-    fn required(&mut self, key: &'static str, findings: &mut Findings) -> Option<&'a Node> {
-        let line = self.line;
-        if self.required_at(key, line, findings) { self.optional(key) } else { None }
-    }
-
-    fn required_at(&mut self, key: &'static str, line: u64, findings: &mut Findings) -> bool {
-        let found = self.optional(key).is_some();
-        if !found {
-            findings.add(line, format!("{}: `{key}` is missing", self.what));
-        }
-        found
-    }
-
-    fn text(&mut self, key: &'static str, findings: &mut Findings) -> Option<At<String>> {
-        let what = format!("{}: {key}", self.what);
-        self.optional(key).and_then(|node| name(node, &what, findings))
-    }
-
-    fn word<T: FromStr<Err = fleet_types::UnknownWord>>(
-        &mut self,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Option<At<T>> {
-        let At { line, value } = self.text(key, findings)?;
-        match value.parse() {
-            Ok(value) => Some(At { line, value }),
-            Err(error) => {
-                findings.add(line, format!("{}: {error}", self.what));
-                None
-            }
-        }
-    }
-
-    fn finish(self, findings: &mut Findings) {
-        let mut known = self.asked.iter().copied().collect::<Vec<_>>().join(", ");
-        for (i, (key, _)) in self.entries.iter().enumerate() {
-            if !self.asked.contains(key.text.as_str()) {
-                let what = &self.what;
-                let found = &key.text;
-                if known.is_empty() {
-                    known = "nothing".to_owned();
-                }
-                findings.add(key.line, format!("{what}: unknown key {found:?}; known: {known}"));
-            } else if self.entries[..i].iter().any(|(k, _)| k.text == key.text) {
-                findings.add(key.line, format!("{}: {} is there twice", self.what, key.text));
-            }
-        }
-    }
-}
-
-fn name(node: &Node, what: &str, findings: &mut Findings) -> Option<At<String>> {
-    match &node.value {
-        Value::Text(text) => Some(At { line: node.line, value: text.clone() }),
-        other => {
-            findings.add(node.line, format!("{what}: a word, not {}", other.kind()));
-            None
-        }
-    }
-}
-
-fn names(node: &Node, what: &str, findings: &mut Findings) -> Vec<At<String>> {
-    match &node.value {
-        Value::List(items) if items.is_empty() => {
-            findings.add(node.line, format!("{what}: an empty list"));
-            Vec::new()
-        }
-        Value::List(items) => items.iter().filter_map(|n| name(n, what, findings)).collect(),
-        _ => name(node, what, findings).into_iter().collect(),
-    }
-}
-
-fn words<T: FromStr<Err = fleet_types::UnknownWord>>(
-    node: &Node,
-    what: &str,
-    findings: &mut Findings,
-) -> Vec<T> {
-    let parse = |At { line, value }: At<String>, findings: &mut Findings| match value.parse() {
-        Ok(word) => Some(word),
-        Err(error) => {
-            findings.add(line, format!("transition: {error}"));
-            None
-        }
-    };
-    names(node, what, findings).into_iter().filter_map(|n| parse(n, findings)).collect()
-}
-
-fn count(node: &Node, what: &str, findings: &mut Findings) -> Option<i64> {
-    match node.value {
-        Value::Int(n) if (1..=100_000).contains(&n) => Some(n),
-        _ => {
-            findings.add(node.line, format!("{what}: a number from 1 to 100000"));
-            None
-        }
-    }
-}
-
-/// A number with a unit: `90s`, `30m`, `8h`, `2d`; from one second to 365 days.
-fn duration(node: &Node, what: &str, findings: &mut Findings) -> Option<Duration> {
-    let parsed = match &node.value {
-        Value::Text(text) => parse_duration(text),
-        _ => None,
-    };
-    if parsed.is_none() {
-        findings.add(node.line, format!("{what}: a time such as 90s, 30m, 8h or 2d, to 365d"));
-    }
-    parsed
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let at = text.len().checked_sub(1)?;
-    let seconds = match text.get(at..)? {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let number: u64 = text.get(..at)?.parse().ok()?;
-    let seconds = number.checked_mul(seconds)?;
-    (1..=365 * 86_400).contains(&seconds).then(|| Duration::from_secs(seconds))
+    Some(ClaimSource {
+        line: node.line,
+        lease,
+        returns_to,
+    })
 }

@@ -30,7 +30,10 @@ impl Ways {
     pub fn of(machine: &Machine) -> Self {
         let mut edges: Vec<Edge> = Vec::new();
         let mut add = |edge: Edge| {
-            if !edges.iter().any(|e| (e.from, e.to, e.action) == (edge.from, edge.to, edge.action)) {
+            if !edges
+                .iter()
+                .any(|e| (e.from, e.to, e.action) == (edge.from, edge.to, edge.action))
+            {
                 edges.push(edge);
             }
         };
@@ -54,7 +57,14 @@ impl Ways {
                 if let Some(claim) = rule.claim {
                     for action in [Action::ReleaseClaim, Action::ExpireClaim] {
                         let (back, claims, line) = (true, false, rule.line);
-                        add(Edge { from: to, to: claim.returns_to, action, back, claims, line });
+                        add(Edge {
+                            from: to,
+                            to: claim.returns_to,
+                            action,
+                            back,
+                            claims,
+                            line,
+                        });
                     }
                 }
             }
@@ -68,7 +78,14 @@ impl Ways {
                     .any(|rule| rule.guards.contains(&Guard::DependenciesDone));
                 if (too_long || too_often || orphaned) && from != to {
                     let (back, claims, line) = (false, false, state.line);
-                    add(Edge { from, to, action: Action::Escalate, back, claims, line });
+                    add(Edge {
+                        from,
+                        to,
+                        action: Action::Escalate,
+                        back,
+                        claims,
+                        line,
+                    });
                 }
             }
         }
@@ -81,7 +98,9 @@ impl Ways {
 
     /// Every state that can be reached, the start included. A way back reaches nothing new.
     pub fn from(&self, start: StateId) -> BTreeSet<StateId> {
-        self.closure(&[start], |edge| (edge.from, if edge.back { edge.from } else { edge.to }))
+        self.closure(&[start], |edge| {
+            (edge.from, if edge.back { edge.from } else { edge.to })
+        })
     }
 
     /// Every state from which one of `ends` can be reached, the ends included.
@@ -89,7 +108,11 @@ impl Ways {
         self.closure(ends, |edge| (edge.to, edge.from))
     }
 
-    fn closure(&self, starts: &[StateId], step: impl Fn(&Edge) -> (StateId, StateId)) -> BTreeSet<StateId> {
+    fn closure(
+        &self,
+        starts: &[StateId],
+        step: impl Fn(&Edge) -> (StateId, StateId),
+    ) -> BTreeSet<StateId> {
         let mut seen: BTreeSet<StateId> = starts.iter().copied().collect();
         let mut queue: Vec<StateId> = starts.to_vec();
         while let Some(at) = queue.pop() {
@@ -148,7 +171,10 @@ impl Ways {
 
     /// `a -claim_task-> b -commit_code-> c`.
     pub fn show(machine: &Machine, path: &[Edge]) -> String {
-        let mut text = path.first().map_or("", |edge| machine.name_of(edge.from)).to_owned();
+        let mut text = path
+            .first()
+            .map_or("", |edge| machine.name_of(edge.from))
+            .to_owned();
         for edge in path {
             text.push_str(&format!(" -{}-> {}", edge.action, machine.name_of(edge.to)));
         }

@@ -81,7 +81,9 @@ fn kind(v: &mut Violations, text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return None;
     }
-    let known = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(text));
+    let known = KINDS
+        .into_iter()
+        .find(|kind| kind.eq_ignore_ascii_case(text));
     if known.is_none() {
         let error = fleet_types::UnknownWord::new("kind", text, KINDS);
         v.add("kind", error);
@@ -109,9 +111,11 @@ fn hops(filter: &Filter) -> Option<Source> {
             values: vec![kind.into()],
             partial: false,
         },
-        (None, None, None) => {
-            Source { index: Index::TaskTransitions, values: Vec::new(), partial: false }
-        }
+        (None, None, None) => Source {
+            index: Index::TaskTransitions,
+            values: Vec::new(),
+            partial: false,
+        },
     })
 }
 
@@ -130,7 +134,11 @@ fn denials(filter: &Filter) -> Option<Source> {
             values: vec![story.as_str().into()],
             partial: false,
         },
-        (None, None) => Source { index: Index::AuditEntries, values: Vec::new(), partial: false },
+        (None, None) => Source {
+            index: Index::AuditEntries,
+            values: Vec::new(),
+            partial: false,
+        },
     })
 }
 
@@ -142,7 +150,9 @@ async fn read(
     after: Option<String>,
     limit: usize,
 ) -> Result<Page, Fault> {
-    let Some(source) = source else { return Ok(Page::default()) };
+    let Some(source) = source else {
+        return Ok(Page::default());
+    };
     let size = if source.partial { MAX_PAGE } else { limit };
     let mut scan = Scan::new(source.index, source.values, size);
     if !source.partial {
@@ -179,8 +189,12 @@ async fn read(
 }
 
 fn matches(filter: &Filter, node: &Node) -> bool {
-    let has = |field: &str, wanted: &str| node.props.get(field).and_then(Value::as_str) == Some(wanted);
-    filter.story.as_ref().is_none_or(|story| has("story_id", story.as_str()))
+    let has =
+        |field: &str, wanted: &str| node.props.get(field).and_then(Value::as_str) == Some(wanted);
+    filter
+        .story
+        .as_ref()
+        .is_none_or(|story| has("story_id", story.as_str()))
         && filter.kind.is_none_or(|kind| has("kind", kind))
 }
 

@@ -29,15 +29,24 @@ pub(super) fn rejection(
                 .with("current_state", state)
         }
         Rejection::Blocked { by } => {
-            let by = by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let by = by
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
             let message = format!("task {task} is in {state} and waits for {by}");
             Fault::precondition(Reason::TaskBlocked, message)
                 .with("subject", task)
                 .with("current_state", state)
                 .with("blocked_by", by)
         }
-        Rejection::HeldByOther { agent, lease_until, epoch } => {
-            let message = format!("task {task} is held by {agent}, whose lease runs until {lease_until}");
+        Rejection::HeldByOther {
+            agent,
+            lease_until,
+            epoch,
+        } => {
+            let message =
+                format!("task {task} is held by {agent}, whose lease runs until {lease_until}");
             Fault::aborted(Reason::ClaimHeld, message)
                 .with("lease_until", lease_until)
                 .with("lease_until_ms", lease_until.millis())
@@ -45,13 +54,15 @@ pub(super) fn rejection(
                 .with("claim_epoch", epoch)
         }
         Rejection::StaleEpoch { given, current } => {
-            let message =
-                format!("the claim of task {task} with epoch {given} is over; the latest is {current}");
+            let message = format!(
+                "the claim of task {task} with epoch {given} is over; the latest is {current}"
+            );
             Fault::aborted(Reason::ClaimStale, message).with("claim_epoch", current)
         }
-        Rejection::CommitMissing => {
-            Fault::invalid("result.artifacts", "commit_code needs the artifact commit_sha")
-        }
+        Rejection::CommitMissing => Fault::invalid(
+            "result.artifacts",
+            "commit_code needs the artifact commit_sha",
+        ),
         Rejection::FeedbackShort { min } => Fault::invalid("result.feedback", short_feedback(*min)),
     }
 }
@@ -70,9 +81,15 @@ fn wrong_state(
 ) -> Fault {
     let task = &run.task;
     let state = run.at(machine);
-    let possible: Vec<String> =
-        allowed.iter().map(|(role, action)| format!("{action} ({role})")).collect();
-    let possible = if possible.is_empty() { "nothing".to_owned() } else { possible.join(", ") };
+    let possible: Vec<String> = allowed
+        .iter()
+        .map(|(role, action)| format!("{action} ({role})"))
+        .collect();
+    let possible = if possible.is_empty() {
+        "nothing".to_owned()
+    } else {
+        possible.join(", ")
+    };
     let claims = action.is_none() || attempt.is_none_or(|action| machine.is_claim(action));
     let what = attempt.map_or_else(|| "a claim".to_owned(), |action| action.to_string());
     let reason = match state.kind {
@@ -81,7 +98,8 @@ fn wrong_state(
         _ => Reason::TaskState,
     };
     let name = &state.name;
-    let message = format!("task {task} is in {name}, which does not allow {what}; allowed: {possible}");
+    let message =
+        format!("task {task} is in {name}, which does not allow {what}; allowed: {possible}");
     Fault::precondition(reason, message)
         .with("subject", task)
         .with("current_state", name)
@@ -91,9 +109,17 @@ fn wrong_state(
 /// Why somebody may not, for the caller and for the record.
 pub(crate) fn denial(rejection: &Rejection) -> String {
     match rejection {
-        Rejection::Role { role, action, allowed } => {
+        Rejection::Role {
+            role,
+            action,
+            allowed,
+        } => {
             let allowed: Vec<&str> = allowed.iter().map(|role| role.as_str()).collect();
-            let who = if allowed.is_empty() { "nobody".to_owned() } else { allowed.join(", ") };
+            let who = if allowed.is_empty() {
+                "nobody".to_owned()
+            } else {
+                allowed.join(", ")
+            };
             format!("{role} may not {action}; {who} may")
         }
         Rejection::OwnWork { agent, action, .. } => {
@@ -105,7 +131,10 @@ pub(crate) fn denial(rejection: &Rejection) -> String {
 
 /// Whether a rejection is about who asked: such attempts are recorded.
 pub(crate) fn is_denial(rejection: &Rejection) -> bool {
-    matches!(rejection, Rejection::Role { .. } | Rejection::OwnWork { .. })
+    matches!(
+        rejection,
+        Rejection::Role { .. } | Rejection::OwnWork { .. }
+    )
 }
 
 /// The fault of a change that did not happen, rejections excepted.

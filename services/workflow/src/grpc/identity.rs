@@ -22,11 +22,16 @@ pub(super) fn actor(call: &Call, role: Role, agent: &AgentId) -> (Actor, Option<
         Some(roles) if roles.contains(&Role::Orchestrator) => None,
         Some(roles) if !roles.contains(&role) => {
             let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-            Some(format!("{} has not the role {role}, but: {}", principal.id, roles.join(", ")))
+            Some(format!(
+                "{} has not the role {role}, but: {}",
+                principal.id,
+                roles.join(", ")
+            ))
         }
-        Some(_) if principal.id.as_str() != agent.as_str() => {
-            Some(format!("{} may not act as {agent}; an orchestrator may", principal.id))
-        }
+        Some(_) if principal.id.as_str() != agent.as_str() => Some(format!(
+            "{} may not act as {agent}; an orchestrator may",
+            principal.id
+        )),
         Some(_) => None,
     };
     let who = match &principal.roles {

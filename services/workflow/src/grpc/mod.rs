@@ -45,7 +45,9 @@ macro_rules! changing {
 macro_rules! reading {
     ($self:ident, $request:ident, $body:path) => {{
         let call = Call::of(&$request);
-        Ok(Response::new($body(&$self.engine, &call, $request.into_inner()).await?))
+        Ok(Response::new(
+            $body(&$self.engine, &call, $request.into_inner()).await?,
+        ))
     }};
 }
 
@@ -62,7 +64,12 @@ impl WorkflowOrchestrationService for WorkflowService {
         &self,
         request: Request<pb::RequestValidationRequest>,
     ) -> Result<Response<pb::RequestValidationResponse>, Status> {
-        changing!(self, request, "request_validation", mutations::request_validation)
+        changing!(
+            self,
+            request,
+            "request_validation",
+            mutations::request_validation
+        )
     }
 
     async fn get_pending_tasks(
@@ -114,7 +121,10 @@ impl WorkflowOrchestrationService for WorkflowService {
         request: Request<pb::WatchTasksRequest>,
     ) -> Result<Response<Watch>, Status> {
         let call = Call::of(&request);
-        let watch = self.hub.watch(&self.tasks, &call, request.into_inner()).await?;
+        let watch = self
+            .hub
+            .watch(&self.tasks, &call, request.into_inner())
+            .await?;
         Ok(Response::new(watch))
     }
 

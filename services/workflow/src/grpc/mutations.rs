@@ -21,7 +21,12 @@ pub(super) async fn request_validation(
     let act = parse::act(&engine.machine, &message, &request_id)?;
     let (actor, refusal) = identity::actor(call, act.role, &act.agent);
     let (action, task) = (act.action, act.task);
-    let command = Command::Act { actor, action, handed: act.handed, epoch: act.epoch };
+    let command = Command::Act {
+        actor,
+        action,
+        handed: act.handed,
+        epoch: act.epoch,
+    };
     let change = Change {
         engine,
         call,
@@ -34,7 +39,11 @@ pub(super) async fn request_validation(
     let answer = |done: &Done| {
         let run = &done.run;
         let state = engine.machine.name_of(run.state);
-        let status = if action.is_rejection() { "rejected" } else { "accepted" };
+        let status = if action.is_rejection() {
+            "rejected"
+        } else {
+            "accepted"
+        };
         pb::RequestValidationResponse {
             status: status.to_owned(),
             message: format!("{action}: task {} is in {state}", run.task),
@@ -59,7 +68,10 @@ pub(super) async fn claim(
     let request_id = std::mem::take(&mut message.request_id);
     let claim = parse::claim(&message, &request_id)?;
     let (actor, refusal) = identity::actor(call, claim.role, &claim.agent);
-    let command = Command::Claim { actor, lease: claim.lease };
+    let command = Command::Claim {
+        actor,
+        lease: claim.lease,
+    };
     let change = Change {
         engine,
         call,
@@ -72,7 +84,10 @@ pub(super) async fn claim(
     let answer = |done: &Done| {
         let run = &done.run;
         let state = engine.machine.name_of(run.state);
-        let until = run.claim.as_ref().map_or(run.updated_at, |claim| claim.lease_until);
+        let until = run
+            .claim
+            .as_ref()
+            .map_or(run.updated_at, |claim| claim.lease_until);
         pb::ClaimTaskResponse {
             claimed: true,
             message: format!("{} holds task {} until {until}", claim.agent, run.task),
@@ -97,7 +112,11 @@ pub(super) async fn renew(
     let request_id = std::mem::take(&mut message.request_id);
     let hold = parse::renew(&message, &request_id)?;
     let (actor, refusal) = identity::actor(call, hold.role, &hold.agent);
-    let command = Command::Renew { actor, epoch: hold.epoch, lease: hold.lease };
+    let command = Command::Renew {
+        actor,
+        epoch: hold.epoch,
+        lease: hold.lease,
+    };
     let change = Change {
         engine,
         call,
@@ -129,7 +148,11 @@ pub(super) async fn release(
     let request_id = std::mem::take(&mut message.request_id);
     let hold = parse::release(&message, &request_id)?;
     let (actor, refusal) = identity::actor(call, hold.role, &hold.agent);
-    let command = Command::GiveBack { actor, epoch: hold.epoch, reason: hold.reason };
+    let command = Command::GiveBack {
+        actor,
+        epoch: hold.epoch,
+        reason: hold.reason,
+    };
     let change = Change {
         engine,
         call,
@@ -143,7 +166,10 @@ pub(super) async fn release(
         let state = engine.machine.name_of(done.run.state);
         pb::ReleaseClaimResponse {
             current_state: state.to_owned(),
-            message: format!("{} gave task {} back; it is in {state}", hold.agent, done.run.task),
+            message: format!(
+                "{} gave task {} back; it is in {state}",
+                hold.agent, done.run.task
+            ),
             version: done.version,
         }
     };
@@ -194,7 +220,9 @@ impl Change<'_> {
             cause: &cause,
         };
         let record = |done: &Done| -> Option<Request> {
-            idempotency.as_ref().map(|idempotency| idempotency.record(&answer(done)))
+            idempotency
+                .as_ref()
+                .map(|idempotency| idempotency.record(&answer(done)))
         };
         match self.engine.change(&ask, &record).await {
             Ok(done) => Ok(answer(&done)),
@@ -213,10 +241,10 @@ impl Change<'_> {
 
     async fn refuse(&self, refused: Refused, cause: &Cause) -> Fault {
         let Refused { rejection, stored } = refused;
-        if faults::is_denial(&rejection) {
-            if let Err(fault) = self.deny(&faults::denial(&rejection), &stored, cause).await {
-                return fault;
-            }
+        if faults::is_denial(&rejection)
+            && let Err(fault) = self.deny(&faults::denial(&rejection), &stored, cause).await
+        {
+            return fault;
         }
         if matches!(rejection, Rejection::HeldByOther { .. }) {
             self.engine.metrics.lost_claim();
@@ -239,7 +267,10 @@ impl Change<'_> {
             principal: self.call.principal.id.as_str(),
             reason,
         };
-        self.engine.record_violation(stored, &attempt, cause).await.map_err(Fault::from)
+        self.engine
+            .record_violation(stored, &attempt, cause)
+            .await
+            .map_err(Fault::from)
     }
 
     fn who(&self) -> (Role, String) {
@@ -247,9 +278,13 @@ impl Change<'_> {
             Command::Act { actor, .. }
             | Command::Claim { actor, .. }
             | Command::Renew { actor, .. }
-            | Command::GiveBack { actor, .. } => {
-                (actor.role, actor.agent.as_ref().map_or_else(String::new, ToString::to_string))
-            }
+            | Command::GiveBack { actor, .. } => (
+                actor.role,
+                actor
+                    .agent
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+            ),
             _ => (Role::System, String::new()),
         }
     }

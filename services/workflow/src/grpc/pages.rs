@@ -53,11 +53,18 @@ mod tests {
         assert_eq!(after(&mut v, "pending:qa", &made), Some("a|b".to_owned()));
         assert_eq!(after(&mut v, "pending:qa", ""), None);
         assert!(v.is_empty());
-        for (filters, token) in [("pending:po", made.as_str()), ("pending:qa", "!"), ("x", "YQ")] {
+        for (filters, token) in [
+            ("pending:po", made.as_str()),
+            ("pending:qa", "!"),
+            ("x", "YQ"),
+        ] {
             let mut v = Violations::new();
             assert_eq!(after(&mut v, filters, token), None);
             assert_eq!(v.iter().count(), 1);
         }
-        assert_eq!([limit(0, 10), limit(-1, 10), limit(7, 10), limit(5_000, 10)], [10, 10, 7, 1_000]);
+        assert_eq!(
+            [limit(0, 10), limit(-1, 10), limit(7, 10), limit(5_000, 10)],
+            [10, 10, 7, 1_000]
+        );
     }
 }

@@ -65,9 +65,15 @@ pub(super) fn act(
     positive(&mut v, "claim_epoch", message.claim_epoch);
     let (epoch, expected_version) = (message.claim_epoch, message.expected_version);
     match (task, role, action, agent, v.into_result()) {
-        (Some(task), Some(role), Some(action), Some(agent), Ok(())) => {
-            Ok(Act { task, role, agent, action, handed, epoch, expected_version })
-        }
+        (Some(task), Some(role), Some(action), Some(agent), Ok(())) => Ok(Act {
+            task,
+            role,
+            agent,
+            action,
+            handed,
+            epoch,
+            expected_version,
+        }),
         (_, _, _, _, outcome) => Err(violations(outcome)),
     }
 }
@@ -77,7 +83,10 @@ pub(super) fn act(
 fn input_guards(v: &mut Violations, machine: &Machine, action: Action, handed: &Handed) {
     let guards = machine.input_guards(action);
     if guards.contains(&Guard::CommitSha) && handed.commit_sha().is_none() {
-        v.add("result.artifacts", format!("{action} needs the artifact commit_sha"));
+        v.add(
+            "result.artifacts",
+            format!("{action} needs the artifact commit_sha"),
+        );
     }
     let min = machine.limits().min_feedback_chars;
     if guards.contains(&Guard::Feedback) && handed.feedback.trim().chars().count() < min {
@@ -86,7 +95,9 @@ fn input_guards(v: &mut Violations, machine: &Machine, action: Action, handed: &
 }
 
 fn handed(v: &mut Violations, result: Option<&pb::WorkResult>) -> Handed {
-    let Some(result) = result else { return Handed::default() };
+    let Some(result) = result else {
+        return Handed::default();
+    };
     if result.operations_count < 0 {
         v.add("result.operations_count", "is less than 0");
     }
@@ -101,7 +112,10 @@ fn handed(v: &mut Violations, result: Option<&pb::WorkResult>) -> Handed {
 
 fn artifacts(v: &mut Violations, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     if given.len() > MAX_ENTRIES {
-        v.add("result.artifacts", format!("has {} entries; at most {MAX_ENTRIES}", given.len()));
+        v.add(
+            "result.artifacts",
+            format!("has {} entries; at most {MAX_ENTRIES}", given.len()),
+        );
         return BTreeMap::new();
     }
     let mut total = 0;
@@ -118,7 +132,10 @@ fn artifacts(v: &mut Violations, given: &BTreeMap<String, String>) -> BTreeMap<S
     }
     if total > fleet_types::MAX_TEXT_BYTES {
         let max = fleet_types::MAX_TEXT_BYTES;
-        v.add("result.artifacts", format!("has {total} bytes; at most {max}"));
+        v.add(
+            "result.artifacts",
+            format!("has {total} bytes; at most {max}"),
+        );
     }
     checked
 }
@@ -133,9 +150,13 @@ pub(super) fn claim(message: &pb::ClaimTaskRequest, request_id: &str) -> Result<
     let lease = lease(&mut v, message.lease_seconds);
     let expected_version = message.expected_version;
     match (task, role, agent, v.into_result()) {
-        (Some(task), Some(role), Some(agent), Ok(())) => {
-            Ok(Claim { task, role, agent, lease, expected_version })
-        }
+        (Some(task), Some(role), Some(agent), Ok(())) => Ok(Claim {
+            task,
+            role,
+            agent,
+            lease,
+            expected_version,
+        }),
         (_, _, _, outcome) => Err(violations(outcome)),
     }
 }
@@ -148,10 +169,21 @@ pub(super) fn renew(message: &pb::RenewClaimRequest, request_id: &str) -> Result
     positive(&mut v, "claim_epoch", message.claim_epoch);
     let lease = lease(&mut v, message.lease_seconds);
     check_request_id(&mut v, request_id);
-    hold(v, task, role, agent, message.claim_epoch, lease, String::new())
+    hold(
+        v,
+        task,
+        role,
+        agent,
+        message.claim_epoch,
+        lease,
+        String::new(),
+    )
 }
 
-pub(super) fn release(message: &pb::ReleaseClaimRequest, request_id: &str) -> Result<Hold, Violations> {
+pub(super) fn release(
+    message: &pb::ReleaseClaimRequest,
+    request_id: &str,
+) -> Result<Hold, Violations> {
     let mut v = Violations::new();
     let task = v.parse("task_id", &message.task_id);
     let agent = v.parse("agent_id", &message.agent_id);
@@ -172,9 +204,14 @@ fn hold(
     reason: String,
 ) -> Result<Hold, Violations> {
     match (task, role, agent, v.into_result()) {
-        (Some(task), Some(role), Some(agent), Ok(())) => {
-            Ok(Hold { task, role, agent, epoch, lease, reason })
-        }
+        (Some(task), Some(role), Some(agent), Ok(())) => Ok(Hold {
+            task,
+            role,
+            agent,
+            epoch,
+            lease,
+            reason,
+        }),
         (_, _, _, outcome) => Err(violations(outcome)),
     }
 }

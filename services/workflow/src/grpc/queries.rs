@@ -23,10 +23,16 @@ pub(super) async fn state(
 ) -> Result<pb::GetWorkflowStateResponse, Fault> {
     let task = task_id(&message.task_id)?;
     let store = engine.committer.store();
-    let mut scan = Scan::new(Index::TaskTransitionsByTask, vec![task.as_str().into()], MAX_HISTORY);
+    let mut scan = Scan::new(
+        Index::TaskTransitionsByTask,
+        vec![task.as_str().into()],
+        MAX_HISTORY,
+    );
     scan.descending = true;
-    let (stored, page) =
-        tokio::join!(engine.load(&task, call.deadline), store.scan(&scan, call.deadline));
+    let (stored, page) = tokio::join!(
+        engine.load(&task, call.deadline),
+        store.scan(&scan, call.deadline)
+    );
     let stored = stored?.ok_or_else(|| Fault::not_found("task", &task))?;
     let mut history = Vec::new();
     for node in page?.nodes.iter().rev() {
@@ -36,7 +42,12 @@ pub(super) async fn state(
             history.push(render::hop(&row).map_err(Fault::internal)?);
         }
     }
-    Ok(render::state(&engine.machine, &stored.run, stored.version, history))
+    Ok(render::state(
+        &engine.machine,
+        &stored.run,
+        stored.version,
+        history,
+    ))
 }
 
 /// GetNextActions. One read.
@@ -71,13 +82,20 @@ pub(super) async fn next(
                 to_state: machine.name_of(next.to).to_owned(),
                 is_claim: next.is_claim,
                 min_feedback_chars: render::int32(next.min_feedback_chars),
-                required_artifacts: next.required_artifacts.iter().map(ToString::to_string).collect(),
+                required_artifacts: next
+                    .required_artifacts
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             })
             .collect(),
         why_not,
         why_not_code: why_not_code.to_owned(),
         blocked_by: render::ids(&run.blocked_by),
-        holder_agent_id: run.claim.as_ref().map_or_else(String::new, |c| c.agent.to_string()),
+        holder_agent_id: run
+            .claim
+            .as_ref()
+            .map_or_else(String::new, |c| c.agent.to_string()),
         lease_until_ms: render::lease_until_ms(&run),
         role_in_charge: render::role(run.role_in_charge(machine)),
         version,
@@ -90,20 +108,34 @@ fn explain(engine: &Engine, run: &TaskRun, role: Role, why: &WhyNot) -> (&'stati
     match why {
         WhyNot::TerminalState => ("TERMINAL_STATE", format!("task {task} is over: {state}")),
         WhyNot::OtherRole(other) => {
-            let turn = other.map_or_else(|| "nobody's".to_owned(), |other| format!("the turn of {other}"));
-            ("OTHER_ROLE", format!("task {task} is in {state}: it is {turn}, not of {role}"))
+            let turn = other.map_or_else(
+                || "nobody's".to_owned(),
+                |other| format!("the turn of {other}"),
+            );
+            (
+                "OTHER_ROLE",
+                format!("task {task} is in {state}: it is {turn}, not of {role}"),
+            )
         }
         WhyNot::Blocked(by) => {
             let by = render::ids(by).join(", ");
-            ("BLOCKED_BY_DEPENDENCIES", format!("task {task} waits for {by}"))
+            (
+                "BLOCKED_BY_DEPENDENCIES",
+                format!("task {task} waits for {by}"),
+            )
         }
-        WhyNot::HeldByOther { agent, lease_until } => {
-            ("HELD_BY_OTHER", format!("task {task} is held by {agent} until {lease_until}"))
-        }
-        WhyNot::SeparationOfDuties => {
-            ("SEPARATION_OF_DUTIES", format!("the agent committed the work of task {task} itself"))
-        }
-        WhyNot::Suspended => ("SUSPENDED", format!("the story of task {task} was carried over")),
+        WhyNot::HeldByOther { agent, lease_until } => (
+            "HELD_BY_OTHER",
+            format!("task {task} is held by {agent} until {lease_until}"),
+        ),
+        WhyNot::SeparationOfDuties => (
+            "SEPARATION_OF_DUTIES",
+            format!("the agent committed the work of task {task} itself"),
+        ),
+        WhyNot::Suspended => (
+            "SUSPENDED",
+            format!("the story of task {task} was carried over"),
+        ),
     }
 }
 
@@ -116,8 +148,10 @@ pub(super) async fn pending(
 ) -> Result<pb::GetPendingTasksResponse, Fault> {
     let mut v = Violations::new();
     let role: Option<Role> = v.parse("role", &message.role);
-    let story: Option<StoryId> =
-        message.story_id.as_deref().and_then(|story| v.parse_optional("story_id", story));
+    let story: Option<StoryId> = message
+        .story_id
+        .as_deref()
+        .and_then(|story| v.parse_optional("story_id", story));
     let filters = format!(
         "pending:{}:{}",
         role.map_or("", Role::as_str),
@@ -128,9 +162,16 @@ pub(super) async fn pending(
         v.add("offset", "is less than 0");
         0
     });
-    let (Some(role), Ok(())) = (role, v.clone().into_result()) else { return Err(v.into()) };
+    let (Some(role), Ok(())) = (role, v.clone().into_result()) else {
+        return Err(v.into());
+    };
     let offset = if after.is_some() { 0 } else { offset };
-    let asked = Asked { role, after, offset, limit: pages::limit(message.limit, 10) };
+    let asked = Asked {
+        role,
+        after,
+        offset,
+        limit: pages::limit(message.limit, 10),
+    };
     let found = match &story {
         None => pending_of_role(engine, call, &asked).await?,
         Some(story) => pending_of_story(engine, call, &asked, story).await?,
@@ -169,13 +210,20 @@ async fn pending_of_role(engine: &Engine, call: &Call, asked: &Asked) -> Result<
     scan.offset = asked.offset;
     scan.total = true;
     let page = engine.committer.store().scan(&scan, call.deadline).await?;
-    let mut found = Found { more: page.more, ..Found::default() };
+    let mut found = Found {
+        more: page.more,
+        ..Found::default()
+    };
     if let Some(total) = page.total {
         (found.total, found.is_lower_bound) = (total.count, total.is_lower_bound);
     }
     for node in &page.nodes {
         let stored = engine.stored(node).map_err(Fault::internal)?;
-        found.tasks.push(render::pending(&engine.machine, &stored.run, stored.version));
+        found.tasks.push(render::pending(
+            &engine.machine,
+            &stored.run,
+            stored.version,
+        ));
         found.last = Some(node.ord.clone());
     }
     Ok(found)
@@ -190,7 +238,11 @@ async fn pending_of_story(
 ) -> Result<Found, Fault> {
     let mut found = Found::default();
     let mut skip = asked.offset;
-    let mut scan = Scan::new(Index::TaskRunsByStory, vec![story.as_str().into()], fleet_graph::MAX_PAGE);
+    let mut scan = Scan::new(
+        Index::TaskRunsByStory,
+        vec![story.as_str().into()],
+        fleet_graph::MAX_PAGE,
+    );
     let mut looked_at = 0;
     loop {
         let page = engine.committer.store().scan(&scan, call.deadline).await?;
@@ -207,7 +259,11 @@ async fn pending_of_story(
             if skip > 0 {
                 skip -= 1;
             } else if found.tasks.len() < asked.limit {
-                found.tasks.push(render::pending(&engine.machine, &stored.run, stored.version));
+                found.tasks.push(render::pending(
+                    &engine.machine,
+                    &stored.run,
+                    stored.version,
+                ));
                 found.last = Some(node.ord.clone());
             } else {
                 found.more = true;
@@ -215,7 +271,9 @@ async fn pending_of_story(
         }
         found.is_lower_bound = page.more;
         match page.nodes.last() {
-            Some(last) if page.more && looked_at < MAX_LOOKED_AT => scan.after = Some(last.ord.clone()),
+            Some(last) if page.more && looked_at < MAX_LOOKED_AT => {
+                scan.after = Some(last.ord.clone());
+            }
             _ => return Ok(found),
         }
     }

@@ -21,7 +21,10 @@ pub(crate) fn role(role: Option<Role>) -> String {
 }
 
 pub(crate) fn required_action(machine: &Machine, run: &TaskRun) -> String {
-    run.at(machine).expects.map_or("", |action| action.as_str()).to_owned()
+    run.at(machine)
+        .expects
+        .map_or("", |action| action.as_str())
+        .to_owned()
 }
 
 pub(crate) fn ids(tasks: &[TaskId]) -> Vec<String> {
@@ -29,12 +32,18 @@ pub(crate) fn ids(tasks: &[TaskId]) -> Vec<String> {
 }
 
 fn holder(run: &TaskRun) -> String {
-    run.claim.as_ref().map_or_else(String::new, |claim| claim.agent.to_string())
+    run.claim
+        .as_ref()
+        .map_or_else(String::new, |claim| claim.agent.to_string())
 }
 
 /// When the limit of a wait ends; a lease is not one.
 fn due_at_ms(machine: &Machine, run: &TaskRun) -> i64 {
-    if run.at(machine).kind == Kind::Waiting { millis(run.due_at) } else { 0 }
+    if run.at(machine).kind == Kind::Waiting {
+        millis(run.due_at)
+    } else {
+        0
+    }
 }
 
 pub(crate) fn lease_until_ms(run: &TaskRun) -> i64 {
@@ -80,7 +89,10 @@ pub(crate) fn hop(row: &HopRow) -> Result<pb::StateTransitionDto, CorruptRow> {
         actor_role: row.actor_role.to_string(),
         timestamp: row.at.seconds(),
         feedback: row.feedback.clone(),
-        agent_id: row.agent_id.as_ref().map_or_else(String::new, ToString::to_string),
+        agent_id: row
+            .agent_id
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         actor: row.actor.clone(),
         seq: row.seq,
         artifacts: row.artifacts()?,
@@ -110,8 +122,14 @@ pub(super) fn pending(machine: &Machine, run: &TaskRun, version: i64) -> pb::Pen
 const NAMED: [&str; 3] = ["commit_sha", "branch", "files_changed"];
 
 fn work(work: &Work) -> pb::WorkToValidate {
-    let files = work.artifacts.get("files_changed").map_or("", String::as_str);
-    let others = work.artifacts.iter().filter(|(name, _)| !NAMED.contains(&name.as_str()));
+    let files = work
+        .artifacts
+        .get("files_changed")
+        .map_or("", String::as_str);
+    let others = work
+        .artifacts
+        .iter()
+        .filter(|(name, _)| !NAMED.contains(&name.as_str()));
     pb::WorkToValidate {
         commit_sha: work.commit_sha.clone(),
         files_changed: files
@@ -121,7 +139,9 @@ fn work(work: &Work) -> pb::WorkToValidate {
             .collect(),
         implementation_summary: work.summary.clone(),
         context_preview: work.summary.chars().take(500).collect(),
-        metadata: others.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        metadata: others
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         agent_id: work.agent.to_string(),
         actor: work.principal.clone(),
         seq: work.seq,
@@ -164,7 +184,10 @@ pub(super) fn audit_hop(row: &HopRow) -> Result<pb::AuditEntry, CorruptRow> {
         action: row.action.to_string(),
         actor_role: row.actor_role.to_string(),
         actor: row.actor.clone(),
-        agent_id: row.agent_id.as_ref().map_or_else(String::new, ToString::to_string),
+        agent_id: row
+            .agent_id
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         feedback: row.feedback.clone(),
         artifacts: row.artifacts()?,
         at_ms: row.at.millis(),

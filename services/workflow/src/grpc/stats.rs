@@ -47,9 +47,19 @@ pub(super) async fn stats(
         recorded(engine, call, story.as_ref())
     );
     let (counts, recorded) = (counts?, recorded?);
-    let counted: Vec<(&State, u64)> = states.iter().copied().zip(counts.iter().map(|c| c.count)).collect();
+    let counted: Vec<(&State, u64)> = states
+        .iter()
+        .copied()
+        .zip(counts.iter().map(|c| c.count))
+        .collect();
     let sum = |wanted: &dyn Fn(&State) -> bool| {
-        int32(counted.iter().filter(|(state, _)| wanted(state)).map(|(_, n)| n).sum::<u64>())
+        int32(
+            counted
+                .iter()
+                .filter(|(state, _)| wanted(state))
+                .map(|(_, n)| n)
+                .sum::<u64>(),
+        )
     };
     let escalation = machine.escalation().map(|id| machine.name_of(id));
     let waits_for = |role: Role| {
@@ -57,7 +67,13 @@ pub(super) async fn stats(
             state.kind == Kind::Waiting && state.role == Some(role) && state.artifact.is_some()
         }
     };
-    let mean = |ms: i64, n: i64| if n == 0 { 0.0 } else { ms as f64 / n as f64 / 1_000.0 };
+    let mean = |ms: i64, n: i64| {
+        if n == 0 {
+            0.0
+        } else {
+            ms as f64 / n as f64 / 1_000.0
+        }
+    };
     Ok(pb::GetStatsResponse {
         total_tasks: sum(&|_| true),
         tasks_in_progress: sum(&|state| state.kind == Kind::Active),
@@ -70,7 +86,10 @@ pub(super) async fn stats(
             .filter(|(_, n)| *n > 0)
             .map(|(state, n)| (state.name.clone(), int32(*n)))
             .collect::<BTreeMap<_, _>>(),
-        avg_time_in_arch_review_seconds: mean(recorded.judged.architect_ms, recorded.judged.architect),
+        avg_time_in_arch_review_seconds: mean(
+            recorded.judged.architect_ms,
+            recorded.judged.architect,
+        ),
         avg_time_in_qa_seconds: mean(recorded.judged.qa_ms, recorded.judged.qa),
         total_rejections: int32(recorded.rejections),
         approval_rate: if recorded.done == 0 {
@@ -93,12 +112,20 @@ struct Recorded {
     more: bool,
 }
 
-async fn recorded(engine: &Engine, call: &Call, story: Option<&StoryId>) -> Result<Recorded, Fault> {
+async fn recorded(
+    engine: &Engine,
+    call: &Call,
+    story: Option<&StoryId>,
+) -> Result<Recorded, Fault> {
     let mut all = Recorded::default();
     let store = engine.committer.store();
     match story {
         Some(story) => {
-            let scan = Scan::new(Index::TaskRunsByStory, vec![story.as_str().into()], MAX_PAGE);
+            let scan = Scan::new(
+                Index::TaskRunsByStory,
+                vec![story.as_str().into()],
+                MAX_PAGE,
+            );
             let page = store.scan(&scan, call.deadline).await?;
             all.more = page.more;
             for node in &page.nodes {

@@ -39,12 +39,21 @@ pub struct AuditRow {
 impl AuditRow {
     /// Its key.
     pub fn key(&self) -> NodeKey {
-        NodeKey::new(Label::AuditEntry, format!("{}/{}", self.task_id, self.event_id))
+        NodeKey::new(
+            Label::AuditEntry,
+            format!("{}/{}", self.task_id, self.event_id),
+        )
     }
 
     /// Its place in listings.
     pub fn ord(&self) -> String {
-        format!("{}|{}|{:08}|{}", self.at.rfc3339(), self.task_id, 0, self.event_id)
+        format!(
+            "{}|{}|{:08}|{}",
+            self.at.rfc3339(),
+            self.task_id,
+            0,
+            self.event_id
+        )
     }
 
     /// Its properties.

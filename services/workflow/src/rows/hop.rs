@@ -73,8 +73,11 @@ impl HopRow {
             Action::ExpireClaim => CLAIM_EXPIRED,
             _ => TRANSITION,
         };
-        let artifacts_json =
-            if hop.artifacts.is_empty() { String::new() } else { to_json(&hop.artifacts) };
+        let artifacts_json = if hop.artifacts.is_empty() {
+            String::new()
+        } else {
+            to_json(&hop.artifacts)
+        };
         Self {
             kind: kind.to_owned(),
             task_id: run.task.clone(),
@@ -100,7 +103,10 @@ impl HopRow {
 
     /// Its key.
     pub fn key(&self) -> NodeKey {
-        NodeKey::new(Label::TaskTransition, format!("{}/{:08}", self.task_id, self.seq))
+        NodeKey::new(
+            Label::TaskTransition,
+            format!("{}/{:08}", self.task_id, self.seq),
+        )
     }
 
     /// Its place in listings. A task's times never fall, so this is also the order of `seq`.

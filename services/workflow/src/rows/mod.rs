@@ -34,7 +34,10 @@ pub fn run_key(task: &TaskId) -> NodeKey {
 fn state(machine: &Machine, key: &NodeKey, name: &str) -> Result<StateId, CorruptRow> {
     machine.find(name).ok_or_else(|| CorruptRow {
         key: key.clone(),
-        problem: format!("state {name:?} is not one of the machine {:?}", machine.name()),
+        problem: format!(
+            "state {name:?} is not one of the machine {:?}",
+            machine.name()
+        ),
     })
 }
 
@@ -54,8 +57,10 @@ fn json<T: serde::de::DeserializeOwned + Default>(
     if text.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_str(text)
-        .map_err(|e| CorruptRow { key: key.clone(), problem: format!("{field}: {e}") })
+    serde_json::from_str(text).map_err(|e| CorruptRow {
+        key: key.clone(),
+        problem: format!("{field}: {e}"),
+    })
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> String {

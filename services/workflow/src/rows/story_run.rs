@@ -54,7 +54,12 @@ impl StoryRunRow {
 
     /// Its place in listings.
     pub fn ord(&self) -> String {
-        format!("{}|{}|{:012}", self.created_at.rfc3339(), self.story_id, self.execution)
+        format!(
+            "{}|{}|{:012}",
+            self.created_at.rfc3339(),
+            self.story_id,
+            self.execution
+        )
     }
 
     /// Its properties.

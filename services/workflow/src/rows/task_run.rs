@@ -101,7 +101,9 @@ impl TaskRunRow {
             claim_agent: claim.map(|c| c.agent.clone()),
             claim_role: claim.map(|c| c.role),
             lease_until: claim.map(|c| c.lease_until),
-            lease_ms: claim.map_or(0, |c| u64::try_from(c.lease.as_millis()).unwrap_or(u64::MAX)),
+            lease_ms: claim.map_or(0, |c| {
+                u64::try_from(c.lease.as_millis()).unwrap_or(u64::MAX)
+            }),
             claim_returns_to: claim.map(|c| name(c.returns_to)),
             claim_epoch: run.claim_epoch,
             feedback: run.feedback.clone(),
@@ -198,7 +200,9 @@ impl TaskRunRow {
     }
 
     fn claim(&self, machine: &Machine, key: &NodeKey) -> Result<Option<Claim>, CorruptRow> {
-        let Some(agent) = self.claim_agent.clone() else { return Ok(None) };
+        let Some(agent) = self.claim_agent.clone() else {
+            return Ok(None);
+        };
         let incomplete = || CorruptRow {
             key: key.clone(),
             problem: "a claim without role, lease or place to return to".to_owned(),
@@ -215,7 +219,9 @@ impl TaskRunRow {
     }
 
     fn work(&self, key: &NodeKey) -> Result<Option<Work>, CorruptRow> {
-        let Some(agent) = self.work_agent.clone() else { return Ok(None) };
+        let Some(agent) = self.work_agent.clone() else {
+            return Ok(None);
+        };
         Ok(Some(Work {
             agent,
             principal: self.work_principal.clone(),

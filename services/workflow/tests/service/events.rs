@@ -20,7 +20,9 @@ async fn agents_report_their_work(world: World) {
     let (task, other) = (&story.tasks[0], &story.tasks[1]);
     let mut api = world.client();
     for task in [task, other] {
-        api.claim_task(claim(task, "developer", "dev-1")).await.unwrap();
+        api.claim_task(claim(task, "developer", "dev-1"))
+            .await
+            .unwrap();
     }
     // Flat, and nested with the older names: both are understood.
     let flat = format!(
@@ -40,11 +42,21 @@ async fn agents_report_their_work(world: World) {
     // Said again under another event id: known, and nothing happens.
     world.say_raw("agent.work.completed", &flat).await;
     // Under an older claim: parked with the reason.
-    api.request_validation(crate::support::reject(task, "architect", "arch-1", "reject_design", "please do it again"))
+    api.request_validation(crate::support::reject(
+        task,
+        "architect",
+        "arch-1",
+        "reject_design",
+        "please do it again",
+    ))
+    .await
+    .unwrap();
+    api.claim_task(claim(task, "developer", "dev-2"))
         .await
         .unwrap();
-    api.claim_task(claim(task, "developer", "dev-2")).await.unwrap();
-    let stale = flat.replace("abc", "other").replace("\"dev-1\"", "\"dev-2\"");
+    let stale = flat
+        .replace("abc", "other")
+        .replace("\"dev-1\"", "\"dev-2\"");
     world.say_raw("agent.work.completed", &stale).await;
     let parked = world.parked("StaleEpoch").await;
     assert!(parked.reason.contains("implementing"), "{}", parked.reason);
@@ -69,10 +81,25 @@ async fn poison_is_parked_and_stops_nobody(world: World) {
         },
         ..story.release(1, "PLANNED")
     };
-    world.say("fleet-planning", story.id.as_str(), 1, &circle).await;
-    world.say("fleet-planning", story.id.as_str(), 1, &story.release(1, "PLANNED")).await;
+    world
+        .say("fleet-planning", story.id.as_str(), 1, &circle)
+        .await;
+    world
+        .say(
+            "fleet-planning",
+            story.id.as_str(),
+            1,
+            &story.release(1, "PLANNED"),
+        )
+        .await;
     world.reaches(&story.tasks[0], "todo").await;
-    for words in ["not JSON", "not a JSON object", "missing field", "make_coffee", "in a circle"] {
+    for words in [
+        "not JSON",
+        "not a JSON object",
+        "missing field",
+        "make_coffee",
+        "in a circle",
+    ] {
         let parked = world.parked(words).await;
         assert!(parked.deliveries >= 1);
     }
@@ -87,7 +114,14 @@ async fn work_on_a_task_not_known_yet_waits_for_it(world: World) {
             "timestamp":"2025-11-08T12:00:00Z"}}"#
     );
     world.say_raw("agent.work.completed", &early).await;
-    world.say("fleet-planning", story.id.as_str(), 1, &story.release(1, "PLANNED")).await;
+    world
+        .say(
+            "fleet-planning",
+            story.id.as_str(),
+            1,
+            &story.release(1, "PLANNED"),
+        )
+        .await;
     let state = world.reaches(task, "implementing").await;
     assert_eq!(state.holder_agent_id, "dev-1");
     world.stop().await;
@@ -97,48 +131,92 @@ async fn a_carried_over_story_rests_and_goes_on(world: World) {
     let story = world.released(&[&[], &[], &[1]]).await;
     let (done, held, blocked) = (&story.tasks[0], &story.tasks[1], &story.tasks[2]);
     let mut api = world.client();
-    api.claim_task(claim(done, "developer", "dev-1")).await.unwrap();
-    api.request_validation(commit(done, "dev-1", "abc")).await.unwrap();
-    api.request_validation(act(done, "architect", "arch-1", "approve_design")).await.unwrap();
-    api.request_validation(act(done, "qa", "qa-1", "approve_tests")).await.unwrap();
-    api.request_validation(act(done, "po", "po-1", "approve_story")).await.unwrap();
-    api.claim_task(claim(held, "developer", "dev-1")).await.unwrap();
+    api.claim_task(claim(done, "developer", "dev-1"))
+        .await
+        .unwrap();
+    api.request_validation(commit(done, "dev-1", "abc"))
+        .await
+        .unwrap();
+    api.request_validation(act(done, "architect", "arch-1", "approve_design"))
+        .await
+        .unwrap();
+    api.request_validation(act(done, "qa", "qa-1", "approve_tests"))
+        .await
+        .unwrap();
+    api.request_validation(act(done, "po", "po-1", "approve_story"))
+        .await
+        .unwrap();
+    api.claim_task(claim(held, "developer", "dev-1"))
+        .await
+        .unwrap();
 
     let over = story.moved("IN_PROGRESS", "CARRY_OVER", 1, Vec::new());
-    world.say("fleet-planning", story.id.as_str(), 7, &over).await;
+    world
+        .say("fleet-planning", story.id.as_str(), 7, &over)
+        .await;
     world.reaches(held, "suspended").await;
     world.reaches(blocked, "suspended").await;
     assert_eq!(world.state(done).await.current_state, "done");
-    let late = api.request_validation(commit(held, "dev-1", "abc")).await.unwrap_err();
+    let late = api
+        .request_validation(commit(held, "dev-1", "abc"))
+        .await
+        .unwrap_err();
     assert_eq!(fact(&late, "current_state"), "suspended");
     let next = pb::GetNextActionsRequest {
         task_id: held.to_string(),
         role: "developer".to_owned(),
         agent_id: String::new(),
     };
-    assert_eq!(api.get_next_actions(next).await.unwrap().into_inner().why_not_code, "SUSPENDED");
+    assert_eq!(
+        api.get_next_actions(next)
+            .await
+            .unwrap()
+            .into_inner()
+            .why_not_code,
+        "SUSPENDED"
+    );
 
     let again = story.release(2, "CARRY_OVER");
-    world.say("fleet-planning", story.id.as_str(), 8, &again).await;
+    world
+        .say("fleet-planning", story.id.as_str(), 8, &again)
+        .await;
     let state = world.reaches(held, "todo").await;
     assert_eq!((state.execution, state.holder_agent_id.as_str()), (2, ""));
     let state = world.reaches(blocked, "todo").await;
     assert_eq!(state.blocked_by, [held.to_string()]);
     // What is left of the second execution completes it; what was done counts.
     for task in [held, blocked] {
-        api.request_validation(act(task, "po", "po-1", "discard_task")).await.unwrap_or_else(|e| panic!("{e}"));
+        api.request_validation(act(task, "po", "po-1", "discard_task"))
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
     }
-    let said = world.hears(story.id.as_str(), "workflow.story.completed", 1).await;
-    assert_eq!((&said[0].body["execution"], &said[0].body["tasks_done"]), (&2.into(), &1.into()));
+    let said = world
+        .hears(story.id.as_str(), "workflow.story.completed", 1)
+        .await;
+    assert_eq!(
+        (&said[0].body["execution"], &said[0].body["tasks_done"]),
+        (&2.into(), &1.into())
+    );
 
     // A reset cancels, and the next release begins anew.
     let reset = world.released(&[&[]]).await;
     let task = &reset.tasks[0];
-    api.claim_task(claim(task, "developer", "dev-1")).await.unwrap();
+    api.claim_task(claim(task, "developer", "dev-1"))
+        .await
+        .unwrap();
     let draft = reset.moved("IN_PROGRESS", "DRAFT", 1, Vec::new());
-    world.say("fleet-planning", reset.id.as_str(), 9, &draft).await;
+    world
+        .say("fleet-planning", reset.id.as_str(), 9, &draft)
+        .await;
     world.reaches(task, "cancelled").await;
-    world.say("fleet-planning", reset.id.as_str(), 12, &reset.release(2, "PLANNED")).await;
+    world
+        .say(
+            "fleet-planning",
+            reset.id.as_str(),
+            12,
+            &reset.release(2, "PLANNED"),
+        )
+        .await;
     let state = world.reaches(task, "todo").await;
     assert_eq!((state.execution, state.claim_epoch), (2, 1));
     world.stop().await;
@@ -150,13 +228,30 @@ async fn picture(world: &World, story: &Released) -> Vec<String> {
     let mut picture = Vec::new();
     for task in &story.tasks {
         let state = world.state(task).await;
-        picture.push(format!("{} {} {:?}", state.current_state, state.execution, state.blocked_by.len()));
+        picture.push(format!(
+            "{} {} {:?}",
+            state.current_state,
+            state.execution,
+            state.blocked_by.len()
+        ));
     }
     let filter = vec![story.id.as_str().into()];
-    let page = world.store.scan(&Scan::new(Index::StoryRunsByStory, filter, 100), soon()).await.unwrap();
-    let latest = page.nodes.iter().max_by_key(|node| node.props["execution"].as_i64()).unwrap();
+    let page = world
+        .store
+        .scan(&Scan::new(Index::StoryRunsByStory, filter, 100), soon())
+        .await
+        .unwrap();
+    let latest = page
+        .nodes
+        .iter()
+        .max_by_key(|node| node.props["execution"].as_i64())
+        .unwrap();
     let fields = ["execution", "phase", "total", "done", "cancelled"];
-    picture.push(fields.map(|field| latest.props[field].to_string()).join(" "));
+    picture.push(
+        fields
+            .map(|field| latest.props[field].to_string())
+            .join(" "),
+    );
     picture
 }
 
@@ -206,7 +301,10 @@ async fn any_order_of_a_story_ends_in_the_same_state(world: World) {
 /// Waits until the consumer has handled everything about a story that was said before: a
 /// marker behind it, of a story of its own, is handled one at a time or later.
 async fn handled(world: &World, _: &StoryId, event: &fleet_types::EventId) {
-    let key = fleet_graph::Answer { consumer: "workflow-planning-events".to_owned(), event: event.clone() };
+    let key = fleet_graph::Answer {
+        consumer: "workflow-planning-events".to_owned(),
+        event: event.clone(),
+    };
     world
         .eventually(&format!("{event} is handled"), async || {
             // The inbox refuses what it has seen.

@@ -11,9 +11,7 @@ use fleet_events::{Bus, Event, Origin, Parked, decode};
 use fleet_graph::{Deadline, OutboxEvent, Store};
 use fleet_proto::workflow::v1 as pb;
 use fleet_proto::workflow::v1::workflow_orchestration_service_client::WorkflowOrchestrationServiceClient;
-use fleet_service::{
-    Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds,
-};
+use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
 use fleet_types::{Clock, EventId, Ids, StoryId, TaskId, Timestamp};
 use fleet_workflow::Config;
 use tokio::net::TcpListener;
@@ -80,7 +78,11 @@ pub struct World {
 
 fn deployment() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("w{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "w{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// The value of an environment key; its absence is said, or a failure where it is required.
@@ -136,8 +138,15 @@ impl World {
         }
         let (bus, store) = (all[0].deps.bus.clone(), all[0].deps.store.clone());
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let world =
-            Self { replicas: all, bus, store, deployment, heard, embedded, nats_url };
+        let world = Self {
+            replicas: all,
+            bus,
+            store,
+            deployment,
+            heard,
+            embedded,
+            nats_url,
+        };
         world.listen().await;
         Some(world)
     }
@@ -145,19 +154,26 @@ impl World {
     /// Collects everything that the service says.
     async fn listen(&self) {
         let stream = fleet_topology::stream("WORKFLOW_EVENTS").unwrap();
-        let mut tail = self.bus.tail(stream, &["workflow.>"], soon()).await.unwrap();
+        let mut tail = self
+            .bus
+            .tail(stream, &["workflow.>"], soon())
+            .await
+            .unwrap();
         let heard = self.heard.clone();
         let shutdown = self.replicas[0].process.tasks.shutdown_token();
-        self.replicas[0].process.tasks.spawn("test_listener", async move {
-            loop {
-                let next = tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    next = tail.next() => next,
-                };
-                let Ok(message) = next else { return };
-                heard.lock().unwrap().push(decode(&message).unwrap());
-            }
-        });
+        self.replicas[0]
+            .process
+            .tasks
+            .spawn("test_listener", async move {
+                loop {
+                    let next = tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        next = tail.next() => next,
+                    };
+                    let Ok(message) = next else { return };
+                    heard.lock().unwrap().push(decode(&message).unwrap());
+                }
+            });
     }
 
     pub fn client(&self) -> Client {
@@ -167,7 +183,11 @@ impl World {
     /// The events about something that were said so far, as `subject` without its first word.
     pub fn heard(&self, aggregate: &str) -> Vec<Event> {
         let heard = self.heard.lock().unwrap();
-        heard.iter().filter(|event| event.aggregate == aggregate).cloned().collect()
+        heard
+            .iter()
+            .filter(|event| event.aggregate == aggregate)
+            .cloned()
+            .collect()
     }
 
     /// Waits until `n` events of a subject about something were said; gives them.
@@ -193,12 +213,24 @@ impl World {
     }
 
     /// Says something as another service would.
-    pub async fn say<P: Payload>(&self, source: &'static str, aggregate: &str, version: i64, payload: &P) {
+    pub async fn say<P: Payload>(
+        &self,
+        source: &'static str,
+        aggregate: &str,
+        version: i64,
+        payload: &P,
+    ) {
         let event = self.event(source, aggregate, version, payload);
         self.publish(event).await;
     }
 
-    pub fn event<P: Payload>(&self, source: &'static str, aggregate: &str, version: i64, payload: &P) -> OutboxEvent {
+    pub fn event<P: Payload>(
+        &self,
+        source: &'static str,
+        aggregate: &str,
+        version: i64,
+        payload: &P,
+    ) -> OutboxEvent {
         let origin = Origin {
             source,
             correlation: "test".to_owned(),
@@ -235,21 +267,36 @@ impl World {
     pub async fn parked(&self, words: &str) -> Parked {
         self.eventually(&format!("parked: {words}"), async || {
             let parked = self.bus.parked(0, 1_000, soon()).await.unwrap();
-            parked.into_iter().find(|parked| parked.reason.contains(words))
+            parked
+                .into_iter()
+                .find(|parked| parked.reason.contains(words))
         })
         .await
     }
 
     pub async fn state(&self, task: &TaskId) -> pb::GetWorkflowStateResponse {
-        let request = pb::GetWorkflowStateRequest { task_id: task.to_string() };
-        self.client().get_workflow_state(request).await.unwrap().into_inner()
+        let request = pb::GetWorkflowStateRequest {
+            task_id: task.to_string(),
+        };
+        self.client()
+            .get_workflow_state(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// Waits until a task is in a state; gives it.
     pub async fn reaches(&self, task: &TaskId, state: &str) -> pb::GetWorkflowStateResponse {
         self.eventually(&format!("{task} in {state}"), async || {
-            let request = pb::GetWorkflowStateRequest { task_id: task.to_string() };
-            let found = self.client().get_workflow_state(request).await.ok()?.into_inner();
+            let request = pb::GetWorkflowStateRequest {
+                task_id: task.to_string(),
+            };
+            let found = self
+                .client()
+                .get_workflow_state(request)
+                .await
+                .ok()?
+                .into_inner();
             (found.current_state == state).then_some(found)
         })
         .await
@@ -259,7 +306,13 @@ impl World {
     /// builds on.
     pub async fn released(&self, tasks: &[&[usize]]) -> Released {
         let story = Released::new(tasks);
-        self.say("fleet-planning", story.id.as_str(), 5, &story.release(1, "PLANNED")).await;
+        self.say(
+            "fleet-planning",
+            story.id.as_str(),
+            5,
+            &story.release(1, "PLANNED"),
+        )
+        .await;
         for task in &story.tasks {
             self.reaches(task, "todo").await;
         }
@@ -317,7 +370,12 @@ async fn servers(deployment: &str) -> Option<(Backends, String)> {
     Some((backends, url))
 }
 
-async fn replica(backends: Backends, deployment: &str, config: Config, server: ServerSettings) -> Replica {
+async fn replica(
+    backends: Backends,
+    deployment: &str,
+    config: Config,
+    server: ServerSettings,
+) -> Replica {
     let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
     let deps = process.attach(backends, Streams::Apply, deployment);
     let mounted = fleet_workflow::start(deps.clone(), config).unwrap();
@@ -325,9 +383,20 @@ async fn replica(backends: Backends, deployment: &str, config: Config, server: S
     let address = process.serve(mounted, listener, server).unwrap();
     let mut changes = process.readiness.changes();
     let ready = changes.wait_for(fleet_service::State::is_ready);
-    tokio::time::timeout(PATIENCE, ready).await.expect("ready in time").unwrap();
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    Replica { process, deps, client: Client::new(channel) }
+    tokio::time::timeout(PATIENCE, ready)
+        .await
+        .expect("ready in time")
+        .unwrap();
+    let channel = Channel::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    Replica {
+        process,
+        deps,
+        client: Client::new(channel),
+    }
 }
 
 /// A story with its tasks.
@@ -343,19 +412,25 @@ impl Released {
         let tag = SystemIds.uuid().simple().to_string();
         Self {
             id: StoryId::parse(&format!("s-{tag}")).unwrap(),
-            tasks: (0..tasks.len()).map(|i| TaskId::parse(&format!("T-{tag}-{i}")).unwrap()).collect(),
+            tasks: (0..tasks.len())
+                .map(|i| TaskId::parse(&format!("T-{tag}-{i}")).unwrap())
+                .collect(),
             builds_on: tasks.iter().map(|on| on.to_vec()).collect(),
         }
     }
 
     pub fn specs(&self) -> Vec<ReleasedTask> {
-        let specs = self.tasks.iter().zip(&self.builds_on).map(|(task, on)| ReleasedTask {
-            task_id: task.clone(),
-            priority: 1,
-            role: None,
-            depends_on: on.iter().map(|i| self.tasks[*i].clone()).collect(),
-            title: String::new(),
-        });
+        let specs = self
+            .tasks
+            .iter()
+            .zip(&self.builds_on)
+            .map(|(task, on)| ReleasedTask {
+                task_id: task.clone(),
+                priority: 1,
+                role: None,
+                depends_on: on.iter().map(|i| self.tasks[*i].clone()).collect(),
+                title: String::new(),
+            });
         specs.collect()
     }
 
@@ -363,7 +438,13 @@ impl Released {
         self.moved(from, "READY_FOR_EXECUTION", execution, self.specs())
     }
 
-    pub fn moved(&self, from: &str, to: &str, execution: i64, tasks: Vec<ReleasedTask>) -> StoryTransitioned {
+    pub fn moved(
+        &self,
+        from: &str,
+        to: &str,
+        execution: i64,
+        tasks: Vec<ReleasedTask>,
+    ) -> StoryTransitioned {
         StoryTransitioned {
             story_id: self.id.clone(),
             from_state: from.to_owned(),
@@ -397,7 +478,12 @@ pub fn act(task: &TaskId, role: &str, agent: &str, action: &str) -> pb::RequestV
 }
 
 pub fn commit(task: &TaskId, agent: &str, sha: &str) -> pb::RequestValidationRequest {
-    let artifacts = [("commit_sha", sha), ("branch", "main"), ("files_changed", "a.rs, b.rs"), ("tool", "x")];
+    let artifacts = [
+        ("commit_sha", sha),
+        ("branch", "main"),
+        ("files_changed", "a.rs, b.rs"),
+        ("tool", "x"),
+    ];
     let artifacts = artifacts.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let result = pb::WorkResult {
         success: true,
@@ -405,28 +491,48 @@ pub fn commit(task: &TaskId, agent: &str, sha: &str) -> pb::RequestValidationReq
         reasoning: "did it".to_owned(),
         ..Default::default()
     };
-    pb::RequestValidationRequest { result: Some(result), ..act(task, "developer", agent, "commit_code") }
+    pb::RequestValidationRequest {
+        result: Some(result),
+        ..act(task, "developer", agent, "commit_code")
+    }
 }
 
-pub fn reject(task: &TaskId, role: &str, agent: &str, action: &str, words: &str) -> pb::RequestValidationRequest {
-    let result = pb::WorkResult { feedback: words.to_owned(), ..Default::default() };
-    pb::RequestValidationRequest { result: Some(result), ..act(task, role, agent, action) }
+pub fn reject(
+    task: &TaskId,
+    role: &str,
+    agent: &str,
+    action: &str,
+    words: &str,
+) -> pb::RequestValidationRequest {
+    let result = pb::WorkResult {
+        feedback: words.to_owned(),
+        ..Default::default()
+    };
+    pb::RequestValidationRequest {
+        result: Some(result),
+        ..act(task, role, agent, action)
+    }
 }
 
 /// Code and reason of a refusal.
 pub fn why(status: &Status) -> (Code, String) {
-    let reason = status.get_details_error_info().map_or_else(String::new, |info| info.reason);
+    let reason = status
+        .get_details_error_info()
+        .map_or_else(String::new, |info| info.reason);
     (status.code(), reason)
 }
 
 /// A fact that came with a refusal.
 pub fn fact(status: &Status, key: &str) -> String {
     let info = status.get_details_error_info();
-    info.and_then(|info| info.metadata.get(key).cloned()).unwrap_or_default()
+    info.and_then(|info| info.metadata.get(key).cloned())
+        .unwrap_or_default()
 }
 
 /// The fields that a refusal names.
 pub fn fields(status: &Status) -> Vec<String> {
     let request = status.get_details_bad_request();
-    request.map_or_else(Vec::new, |r| r.field_violations.into_iter().map(|v| v.field).collect())
+    request.map_or_else(Vec::new, |r| {
+        r.field_violations.into_iter().map(|v| v.field).collect()
+    })
 }

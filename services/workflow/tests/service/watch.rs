@@ -23,20 +23,31 @@ async fn a_watcher_sees_the_snapshot_and_every_change(world: World) {
         story_id: story.id.to_string(),
     };
     let mut all = api.watch_tasks(request("")).await.unwrap().into_inner();
-    let mut architects = api.watch_tasks(request("architect")).await.unwrap().into_inner();
+    let mut architects = api
+        .watch_tasks(request("architect"))
+        .await
+        .unwrap()
+        .into_inner();
     for _ in 0..2 {
         let message = next(&mut all).await;
         assert_eq!(message.kind(), pb::WatchKind::Snapshot);
         assert_eq!(message.task.unwrap().current_state, "todo");
     }
     assert_eq!(next(&mut all).await.kind(), pb::WatchKind::SnapshotEnd);
-    assert_eq!(next(&mut architects).await.kind(), pb::WatchKind::SnapshotEnd);
+    assert_eq!(
+        next(&mut architects).await.kind(),
+        pb::WatchKind::SnapshotEnd
+    );
 
-    api.claim_task(claim(task, "developer", "dev-1")).await.unwrap();
+    api.claim_task(claim(task, "developer", "dev-1"))
+        .await
+        .unwrap();
     let mut work = commit(task, "dev-1", "abc");
     work.claim_epoch = Some(1);
     api.request_validation(work).await.unwrap();
-    api.request_validation(act(task, "architect", "arch-1", "approve_design")).await.unwrap();
+    api.request_validation(act(task, "architect", "arch-1", "approve_design"))
+        .await
+        .unwrap();
     let mut seqs = Vec::new();
     while seqs.last() != Some(&7) {
         let message = next(&mut all).await;
@@ -61,12 +72,24 @@ async fn a_watcher_sees_the_snapshot_and_every_change(world: World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_are_so_many_places_and_a_stop_ends_the_streams() {
-    let config = Config { max_watchers: 1, ..Config::default() };
-    let world = World::with(On::Embedded, 1, config, ServerSettings::default).await.unwrap();
+    let config = Config {
+        max_watchers: 1,
+        ..Config::default()
+    };
+    let world = World::with(On::Embedded, 1, config, ServerSettings::default)
+        .await
+        .unwrap();
     let mut api = world.client();
-    let mut first = api.watch_tasks(pb::WatchTasksRequest::default()).await.unwrap().into_inner();
+    let mut first = api
+        .watch_tasks(pb::WatchTasksRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(next(&mut first).await.kind(), pb::WatchKind::SnapshotEnd);
-    let second = api.watch_tasks(pb::WatchTasksRequest::default()).await.unwrap_err();
+    let second = api
+        .watch_tasks(pb::WatchTasksRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(second.code(), Code::ResourceExhausted);
     world.stop().await;
     let ended = first.message().await.unwrap_err();

@@ -21,7 +21,11 @@ impl PlanningEvents {
         settle!(self.0, cause, self.end_story(moved, end, cause))?;
         settle!(self.0, cause, self.end_tasks(moved, end, cause))?;
         // All is done; from now on the event is known.
-        settle!(self.0, cause, self.send(Plan::new(&self.0, cause, self.0.clock.now()), cause))
+        settle!(
+            self.0,
+            cause,
+            self.send(Plan::new(&self.0, cause, self.0.clock.now()), cause)
+        )
     }
 
     async fn end_story(
@@ -31,8 +35,13 @@ impl PlanningEvents {
         cause: &Cause,
     ) -> Result<(), ChangeError> {
         let now = self.0.clock.now();
-        let before = self.story(&moved.story_id, moved.execution, cause.deadline).await?;
-        if before.as_ref().is_some_and(|before| before.run.phase >= end) {
+        let before = self
+            .story(&moved.story_id, moved.execution, cause.deadline)
+            .await?;
+        if before
+            .as_ref()
+            .is_some_and(|before| before.run.phase >= end)
+        {
             return Ok(());
         }
         let fresh = StoryRun::new(moved.story_id.clone(), moved.execution, end, now);
@@ -51,7 +60,9 @@ impl PlanningEvents {
         cause: &Cause,
     ) -> Result<(), ChangeError> {
         let command = match end {
-            Phase::Abandoned => Command::Cancel { reason: moved.reason.clone() },
+            Phase::Abandoned => Command::Cancel {
+                reason: moved.reason.clone(),
+            },
             Phase::Suspended | Phase::Active | Phase::Releasing => Command::Suspend,
         };
         let filter = vec![moved.story_id.as_str().into()];
@@ -94,9 +105,14 @@ impl PlanningEvents {
                 changes.push(change);
             }
         }
-        let cancelled = changes.iter().filter(|change| change.run.is_over(&engine.machine)).count();
+        let cancelled = changes
+            .iter()
+            .filter(|change| change.run.is_over(&engine.machine))
+            .count();
         if cancelled > 0 {
-            let before = self.story(&moved.story_id, moved.execution, cause.deadline).await?;
+            let before = self
+                .story(&moved.story_id, moved.execution, cause.deadline)
+                .await?;
             if let Some(before) = before {
                 let mut story = before.run.clone();
                 story.cancelled += i64::try_from(cancelled).unwrap_or(i64::MAX);

@@ -64,7 +64,11 @@ impl Handler for PlanningEvents {
             _ => return Ok(()),
         };
         // A story that was never released has nothing to stop.
-        if moved.execution < 1 { Ok(()) } else { self.ended(&moved, end, &cause).await }
+        if moved.execution < 1 {
+            Ok(())
+        } else {
+            self.ended(&moved, end, &cause).await
+        }
     }
 }
 
@@ -76,7 +80,14 @@ impl PlanningEvents {
         deadline: Deadline,
     ) -> Result<Option<StoredStory>, ChangeError> {
         let key = StoryRunRow::key_of(story, execution);
-        let found = self.0.committer.store().get(&[key], deadline).await?.into_iter().next();
+        let found = self
+            .0
+            .committer
+            .store()
+            .get(&[key], deadline)
+            .await?
+            .into_iter()
+            .next();
         match found.flatten() {
             None => Ok(None),
             Some(node) => {

@@ -18,13 +18,18 @@ pub(super) fn in_release_order(tasks: &[ReleasedTask]) -> Result<Vec<&ReleasedTa
     for task in tasks {
         for id in &task.depends_on {
             let Some(n) = waiting.get_mut(id) else {
-                return Err(format!("task {} depends on {id}, which is not released", task.task_id));
+                return Err(format!(
+                    "task {} depends on {id}, which is not released",
+                    task.task_id
+                ));
             };
             *n += 1;
         }
     }
-    let mut free: Vec<&ReleasedTask> =
-        tasks.iter().filter(|task| waiting[&task.task_id] == 0).collect();
+    let mut free: Vec<&ReleasedTask> = tasks
+        .iter()
+        .filter(|task| waiting[&task.task_id] == 0)
+        .collect();
     let mut ordered = Vec::with_capacity(tasks.len());
     while let Some(task) = free.pop() {
         ordered.push(task);
@@ -38,9 +43,15 @@ pub(super) fn in_release_order(tasks: &[ReleasedTask]) -> Result<Vec<&ReleasedTa
         }
     }
     if ordered.len() < tasks.len() {
-        let stuck: Vec<String> =
-            waiting.iter().filter(|(_, n)| **n > 0).map(|(id, _)| id.to_string()).collect();
-        return Err(format!("the tasks depend on each other in a circle: {}", stuck.join(", ")));
+        let stuck: Vec<String> = waiting
+            .iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(id, _)| id.to_string())
+            .collect();
+        return Err(format!(
+            "the tasks depend on each other in a circle: {}",
+            stuck.join(", ")
+        ));
     }
     Ok(ordered)
 }
@@ -61,18 +72,29 @@ mod tests {
     }
 
     fn order(tasks: &[ReleasedTask]) -> Result<Vec<&str>, String> {
-        Ok(in_release_order(tasks)?.into_iter().map(|task| task.task_id.as_str()).collect())
+        Ok(in_release_order(tasks)?
+            .into_iter()
+            .map(|task| task.task_id.as_str())
+            .collect())
     }
 
     #[test]
     fn whatever_builds_on_a_task_is_released_before_it() {
-        let chain = [task("T-a", &[]), task("T-b", &["T-a"]), task("T-c", &["T-b", "T-a"])];
+        let chain = [
+            task("T-a", &[]),
+            task("T-b", &["T-a"]),
+            task("T-c", &["T-b", "T-a"]),
+        ];
         assert_eq!(order(&chain), Ok(vec!["T-c", "T-b", "T-a"]));
     }
 
     #[test]
     fn what_cannot_be_ordered_is_refused_with_the_tasks() {
-        let circle = [task("T-a", &["T-b"]), task("T-b", &["T-a"]), task("T-c", &[])];
+        let circle = [
+            task("T-a", &["T-b"]),
+            task("T-b", &["T-a"]),
+            task("T-c", &[]),
+        ];
         let said = order(&circle).unwrap_err();
         assert_eq!(said, "the tasks depend on each other in a circle: T-a, T-b");
         let said = order(&[task("T-a", &["T-x"])]).unwrap_err();

@@ -61,7 +61,11 @@ impl PlanningEvents {
         let parts = tasks.len().div_ceil(CHUNK);
         for (i, part) in tasks.chunks(CHUNK).enumerate() {
             let last = i + 1 == parts;
-            settle!(self.0, cause, self.release_part(moved, &tasks, part, last, cause))?;
+            settle!(
+                self.0,
+                cause,
+                self.release_part(moved, &tasks, part, last, cause)
+            )?;
         }
         Ok(())
     }
@@ -77,10 +81,20 @@ impl PlanningEvents {
     ) -> Result<(), ChangeError> {
         let engine = &self.0;
         let now = engine.clock.now();
-        let story = self.story(&moved.story_id, moved.execution, cause.deadline).await?;
+        let story = self
+            .story(&moved.story_id, moved.execution, cause.deadline)
+            .await?;
         let late = self.late(moved, story.as_ref(), cause.deadline).await?;
         let known = self.known(tasks, cause.deadline).await?;
-        let picture = Picture { moved, tasks, part, last, story, late, known };
+        let picture = Picture {
+            moved,
+            tasks,
+            part,
+            last,
+            story,
+            late,
+            known,
+        };
         let spec = Release {
             story: moved.story_id.clone(),
             execution: moved.execution,
@@ -93,7 +107,9 @@ impl PlanningEvents {
             let existing = picture.stored(&task.task_id);
             let released = self.describe(task, &picture);
             let run = existing.map(|stored| &stored.run);
-            let Some(change) = release(&engine.machine, run, &released, &spec, now) else { continue };
+            let Some(change) = release(&engine.machine, run, &released, &spec, now) else {
+                continue;
+            };
             match existing {
                 None => {
                     let known = picture.known.get(&task.task_id);
@@ -147,13 +163,23 @@ impl PlanningEvents {
         deadline: Deadline,
     ) -> Result<BTreeMap<TaskId, Known>, ChangeError> {
         let mut keys: Vec<NodeKey> = tasks.iter().map(|task| run_key(&task.task_id)).collect();
-        keys.extend(tasks.iter().map(|task| NodeKey::new(Label::Task, task.task_id.as_str())));
+        keys.extend(
+            tasks
+                .iter()
+                .map(|task| NodeKey::new(Label::Task, task.task_id.as_str())),
+        );
         let found = self.0.committer.store().get(&keys, deadline).await?;
         let (runs, nodes) = found.split_at(tasks.len());
         let mut known = BTreeMap::new();
         for ((task, run), node) in tasks.iter().zip(runs).zip(nodes) {
             let stored = run.as_ref().map(|node| self.0.stored(node)).transpose()?;
-            known.insert(task.task_id.clone(), Known { stored, in_planning: node.is_some() });
+            known.insert(
+                task.task_id.clone(),
+                Known {
+                    stored,
+                    in_planning: node.is_some(),
+                },
+            );
         }
         Ok(known)
     }
@@ -167,8 +193,15 @@ impl PlanningEvents {
             Some(Outcome::Cancelled) => run.last_role != Role::System,
             None => false,
         };
-        let blocks = |id: &&TaskId| !picture.stored(id).is_some_and(|stored| settled(&stored.run));
-        let dependents = picture.tasks.iter().filter(|other| other.depends_on.contains(&task.task_id));
+        let blocks = |id: &&TaskId| {
+            !picture
+                .stored(id)
+                .is_some_and(|stored| settled(&stored.run))
+        };
+        let dependents = picture
+            .tasks
+            .iter()
+            .filter(|other| other.depends_on.contains(&task.task_id));
         Released {
             task: task.task_id.clone(),
             priority: task.priority,
@@ -180,8 +213,19 @@ impl PlanningEvents {
     }
 
     /// The story's execution: created with the first part, counted with the last.
-    fn count(&self, plan: &mut Plan<'_>, picture: &Picture<'_>, changes: &[Change], now: Timestamp) {
-        let Picture { moved, tasks, story: before, .. } = picture;
+    fn count(
+        &self,
+        plan: &mut Plan<'_>,
+        picture: &Picture<'_>,
+        changes: &[Change],
+        now: Timestamp,
+    ) {
+        let Picture {
+            moved,
+            tasks,
+            story: before,
+            ..
+        } = picture;
         if let Some(before) = before {
             let counted = before.run.total > 0;
             if counted || !picture.last {
@@ -202,12 +246,18 @@ impl PlanningEvents {
         story.phase = story.phase.max(phase);
         if picture.last {
             let after = |id: &TaskId| {
-                let changed = changes.iter().find(|change| change.run.task == *id).map(|c| &c.run);
+                let changed = changes
+                    .iter()
+                    .find(|change| change.run.task == *id)
+                    .map(|c| &c.run);
                 let run = changed.or(picture.stored(id).map(|stored| &stored.run))?;
                 run.outcome(&self.0.machine)
             };
             let count = |outcome| {
-                let n = tasks.iter().filter(|task| after(&task.task_id) == Some(outcome)).count();
+                let n = tasks
+                    .iter()
+                    .filter(|task| after(&task.task_id) == Some(outcome))
+                    .count();
                 i64::try_from(n).unwrap_or(i64::MAX)
             };
             story.total = i64::try_from(tasks.len()).unwrap_or(i64::MAX);
@@ -224,12 +274,17 @@ impl PlanningEvents {
 /// What was read to find out who is blocked must still be so when it is committed.
 fn guard_dependencies(plan: &mut Plan<'_>, picture: &Picture<'_>, changes: &[Change]) {
     let written = |id: &TaskId| changes.iter().any(|change| change.run.task == *id);
-    let mut guarded: Vec<&TaskId> = picture.part.iter().flat_map(|task| &task.depends_on).collect();
+    let mut guarded: Vec<&TaskId> = picture
+        .part
+        .iter()
+        .flat_map(|task| &task.depends_on)
+        .collect();
     guarded.sort();
     guarded.dedup();
     for id in guarded.into_iter().filter(|id| !written(id)) {
         if let Some(before) = picture.stored(id) {
-            plan.commit.guard(Guard::Version(run_key(id), before.version));
+            plan.commit
+                .guard(Guard::Version(run_key(id), before.version));
         }
     }
 }
