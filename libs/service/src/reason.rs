@@ -43,7 +43,7 @@ reasons! {
     StoryState = "STORY_STATE": FailedPrecondition,
     /// The story does not meet the Definition of Ready.
     DorBelowThreshold = "DOR_BELOW_THRESHOLD": FailedPrecondition,
-    /// The story has no tasks, a cycle among them, or a task without priority.
+    /// The story has no tasks, or a cycle among them.
     StoryNotReleasable = "STORY_NOT_RELEASABLE": FailedPrecondition,
     /// Tasks and dependencies of a released story do not change.
     TasksFrozen = "TASKS_FROZEN": FailedPrecondition,
