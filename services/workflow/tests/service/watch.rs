@@ -1,5 +1,7 @@
 //! WatchTasks: a snapshot, then everything that changes, with nothing in between lost.
 
+use std::collections::BTreeSet;
+
 use fleet_proto::workflow::v1 as pb;
 use fleet_service::ServerSettings;
 use fleet_workflow::Config;
@@ -48,16 +50,16 @@ async fn a_watcher_sees_the_snapshot_and_every_change(world: World) {
     api.request_validation(act(task, "architect", "arch-1", "approve_design"))
         .await
         .unwrap();
-    let mut seqs = Vec::new();
-    while seqs.last() != Some(&7) {
+    // In whatever order they come; those of the snapshot may come once more.
+    let mut seqs = BTreeSet::new();
+    while !(2..=7).all(|seq| seqs.contains(&seq)) {
         let message = next(&mut all).await;
         assert_eq!(message.kind(), pb::WatchKind::Change);
         if let Some(hop) = message.transition {
-            seqs.push(hop.seq);
+            seqs.insert(hop.seq);
         }
     }
-    seqs.dedup();
-    assert_eq!(seqs, [2, 3, 4, 5, 6, 7]);
+    assert!(seqs.iter().all(|seq| *seq <= 7));
     // For a role: it comes, and it goes.
     let came = next(&mut architects).await;
     assert!(came.matches);
