@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet_embedded::{Embedded, Options};
-use fleet_graph::{Commit, Deadline, GraphStore as _, Label, NodeKey, Owner};
+use fleet_graph::{Commit, Deadline, Label, NodeKey, Owner};
 use fleet_proto::planning::v2::ListStoriesRequest;
 use fleet_service::SystemClock;
 use fleet_types::Clock as _;
