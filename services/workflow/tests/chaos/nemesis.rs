@@ -18,6 +18,8 @@ use super::world::{Acknowledged, Story, World, count};
 const ROUNDS: u64 = 4;
 /// Stories that are worked on at once.
 const AT_WORK: usize = 6;
+/// Stories that are released and not done.
+const AT_MOST: usize = 60;
 /// A new story so often.
 const PACE: Duration = Duration::from_millis(300);
 
@@ -54,7 +56,7 @@ async fn killed_replicas_lose_nothing_and_do_nothing_twice() {
         let mut number = 0;
         while !over.load(Ordering::Relaxed) {
             tokio::select! {
-                _ = tick.tick() => {
+                _ = tick.tick(), if under_way.len() < AT_MOST => {
                     under_way.push(walk(number));
                     number += 1;
                 }
