@@ -88,6 +88,7 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, InvalidThreshold> {
         tasks: tasks.clone(),
         dor_threshold,
         commit_attempts,
+        turns: app::Turns::default(),
         metrics,
     });
     let consumer = &fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS;

@@ -5,15 +5,21 @@
 //! last, whichever is greater. A consumer that applies only what is newer misses nothing.
 
 use fleet_events::payload::{Payload, ReleasedTask, StoryTransitioned, StoryUpdated};
-use fleet_graph::{Commit, EdgeType, props};
-use fleet_types::{EventId, Role, Timestamp};
+use fleet_graph::{Commit, EdgeType, OutboxEvent, props};
+use fleet_topology::streams::PLANNING_EVENTS;
+use fleet_types::{EventId, Role, StoryId, Timestamp};
 
 use super::Scene;
 use super::rows::{self, TransitionRow, Versioned};
-use crate::domain::{Hop, Moved, Story, StoryState, Task};
+use crate::domain::{Hop, Moved, Rejection, Story, StoryState, Task};
 
 /// How much of a task's title an event carries, in characters.
 const TITLE_IN_EVENT: usize = 120;
+/// What the titles of all tasks may take together, in bytes; each gets the same share. They
+/// are there for people only.
+const TITLES_IN_EVENT: usize = 64 * 1024;
+/// What names and headers of an event, and whatever is added later, may take beside its body.
+const BESIDE_THE_BODY: usize = 16 * 1024;
 
 /// A story about to be written.
 pub struct StoryWrite<'a> {
@@ -118,11 +124,29 @@ pub fn write_hops(
     write.write(commit)
 }
 
+/// Refuses a move that would say more than the bus takes in one message: it would be stored,
+/// and nobody would ever hear of it.
+pub fn check_size(story: &StoryId, events: &[OutboxEvent]) -> Result<(), Rejection> {
+    let limit = PLANNING_EVENTS.max_message_bytes;
+    let limit = usize::try_from(limit).map_or(usize::MAX, |limit| limit - BESIDE_THE_BODY);
+    let bytes = events.iter().map(|event| event.payload.len()).max();
+    match bytes {
+        Some(bytes) if bytes > limit => Err(Rejection::TooMany {
+            story: story.clone(),
+            what: "bytes in its release",
+            wanted: i64::try_from(bytes).unwrap_or(i64::MAX),
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Most urgent first, then oldest.
 fn released_tasks(tasks: &[Task]) -> Vec<ReleasedTask> {
     let mut tasks: Vec<&Task> = tasks.iter().collect();
     let key = |task: &Task| -> (i32, Timestamp) { (task.priority, task.created_at) };
     tasks.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.task_id.cmp(&b.task_id)));
+    let share = TITLES_IN_EVENT / tasks.len().max(1);
     tasks
         .into_iter()
         .map(|task| ReleasedTask {
@@ -130,19 +154,31 @@ fn released_tasks(tasks: &[Task]) -> Vec<ReleasedTask> {
             priority: task.priority,
             role: (task.role != Role::Developer).then_some(task.role),
             depends_on: task.depends_on.clone(),
-            title: task
-                .title
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .take(TITLE_IN_EVENT)
-                .collect(),
+            title: shortened(&task.title, share),
+        })
+        .collect()
+}
+
+/// The beginning of a title, of at most so many bytes in JSON.
+fn shortened(title: &str, bytes: usize) -> String {
+    let mut left = bytes;
+    title
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(TITLE_IN_EVENT)
+        .take_while(|c| {
+            let escaped = usize::from(matches!(c, '"' | '\\'));
+            let needed = c.len_utf8() + escaped;
+            let fits = needed <= left;
+            left = left.saturating_sub(needed);
+            fits
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use fleet_types::{StoryId, TaskId};
+    use fleet_types::TaskId;
 
     use super::*;
     use crate::domain::{MAX_DEPENDENCIES, MAX_TASKS, TaskStatus, TaskType};
@@ -195,6 +231,43 @@ mod tests {
         assert!(
             size + 16 * 1024 < usize::try_from(limit).unwrap(),
             "{size} of {limit}"
+        );
+    }
+
+    #[test]
+    fn titles_are_shortened_to_their_share() {
+        assert_eq!(shortened("Export\tall", 100), "Export all");
+        assert_eq!(
+            shortened("\u{1f980}\u{1f980}", 7),
+            "\u{1f980}",
+            "no half characters"
+        );
+        assert_eq!(shortened("\"a\"", 4), "\"a", "as long as in JSON");
+        assert_eq!(shortened(&"x".repeat(1_000), 1_000).len(), TITLE_IN_EVENT);
+    }
+
+    #[test]
+    fn a_release_that_no_message_can_hold_is_refused() {
+        let story = StoryId::parse("s-1").unwrap();
+        let body = |bytes| OutboxEvent {
+            id: EventId::parse("ev-1").unwrap(),
+            subject: "planning.story.transitioned".into(),
+            source: String::new(),
+            aggregate: "s-1".into(),
+            aggregate_version: 1,
+            time: Timestamp::from_millis(0),
+            payload: "x".repeat(bytes),
+            correlation: String::new(),
+            causation: String::new(),
+            traceparent: String::new(),
+        };
+        check_size(&story, &[]).unwrap();
+        check_size(&story, &[body(1_000_000)]).unwrap();
+        let too_much = [body(1_000), body(1_040_000)];
+        let refused = check_size(&story, &too_much).unwrap_err().to_string();
+        assert!(
+            refused.contains("1040000 bytes in its release; at most 1032192: split the story"),
+            "{refused}"
         );
     }
 }

@@ -12,6 +12,7 @@ pub mod rows;
 mod scene;
 mod stories;
 mod tasks;
+mod turns;
 mod verdicts;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use rows::Versioned;
 pub use scene::Scene;
 pub use stories::{ApprovePlan, CreateStory, TransitionStory, UpdateStory};
 pub use tasks::{AddDependency, CreateTask, RemoveDependency, UpdateTask};
+pub use turns::Turns;
 pub use verdicts::Judge;
 
 use crate::Metrics;
@@ -59,6 +61,8 @@ pub struct App {
     pub dor_threshold: i32,
     /// How often a change is decided anew when others were faster.
     pub commit_attempts: u32,
+    /// Where those who lost a race wait for each other.
+    pub turns: Turns,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -104,6 +108,7 @@ impl App {
         record: impl Fn(&C::Outcome) -> Option<Request> + Send + Sync,
     ) -> Result<C::Outcome, Fault> {
         let mut lost = 0;
+        let mut turn = None;
         loop {
             let scene = self.scene(origin.clone(), deadline);
             let (commit, outcome) = match command.decide(&scene).await? {
@@ -125,6 +130,9 @@ impl App {
                     lost += 1;
                     if !self.pause(lost, deadline).await {
                         return Err(race.fault());
+                    }
+                    if turn.is_none() {
+                        turn = self.turns.of(&race.key, deadline).await;
                     }
                 }
             }

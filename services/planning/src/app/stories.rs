@@ -6,7 +6,7 @@ use fleet_graph::{EdgeType, EdgeWrite, Guard, props};
 use fleet_service::{Fault, Reason};
 use fleet_types::{EpicId, PlanId, Role, StoryId};
 
-use super::announce::{StoryWrite, write_hops};
+use super::announce::{StoryWrite, check_size, write_hops};
 use super::rows::{self, Versioned};
 use super::scene::check_version;
 use super::{Command, Decision, Scene};
@@ -118,6 +118,7 @@ impl Command for TransitionStory {
             Ok(moved) => {
                 let mut commit = scene.commit();
                 let story = write_hops(scene, &mut commit, story.version, moved, &tasks);
+                check_size(&self.story_id, &commit.events)?;
                 Ok(Decision::Done(commit, story))
             }
             Err(rejection @ (Rejection::NoTasks { .. } | Rejection::Cycle { .. })) => {

@@ -94,7 +94,7 @@ pub enum Rejection {
     TooMany {
         /// The story.
         story: StoryId,
-        /// `tasks` or `dependencies`.
+        /// `tasks`, `dependencies` or `bytes in its release`.
         what: &'static str,
         /// How many it would have.
         wanted: i64,

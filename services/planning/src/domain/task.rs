@@ -13,9 +13,9 @@ use super::story::set;
 use super::{Rejection, Story, TaskStatus, TaskType};
 
 /// Most tasks of one story: its release names all of them in one event.
-pub const MAX_TASKS: i64 = 500;
+pub const MAX_TASKS: i64 = 2_000;
 /// Most dependencies among the tasks of one story, for the same reason.
-pub const MAX_DEPENDENCIES: i64 = 5_000;
+pub const MAX_DEPENDENCIES: i64 = 4_000;
 
 /// One piece of work of a story, done by one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,6 +67,7 @@ fn handler(replica: &Replica) -> WorkflowEvents {
         tasks: deps.tasks.clone(),
         dor_threshold: 80,
         commit_attempts: 32,
+        turns: fleet_planning::app::Turns::default(),
         metrics: fleet_planning::Metrics::default(),
     }))
 }
