@@ -8,7 +8,7 @@ use async_nats::jetstream::{
 };
 use async_trait::async_trait;
 use fleet_events::{
-    Bus, Drift, PARKED_STREAM, Parked, PublishError, Published, Subscription, Tail,
+    Bus, Drift, Fill, PARKED_STREAM, Parked, PublishError, Published, Subscription, Tail,
 };
 use fleet_graph::{Deadline, OutboxEvent, Unavailable};
 use fleet_topology::{Consumer, Stream, streams::FLEET_PARKED};
@@ -230,6 +230,10 @@ impl Bus for NatsBus {
 
     async fn apply(&self, deadline: Deadline) -> Result<Vec<Drift>, Unavailable> {
         self.link.apply(deadline).await
+    }
+
+    async fn fill(&self, deadline: Deadline) -> Result<Vec<Fill>, Unavailable> {
+        self.link.fill(deadline).await
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     consumer::{self, AckPolicy, DeliverPolicy},
     stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
 };
-use fleet_events::Drift;
+use fleet_events::{Drift, Fill};
 use fleet_graph::{Deadline, Unavailable};
 use fleet_topology::{CONSUMERS, Consumer, Discard, STREAMS, Storage, Stream};
 use serde_json::json;
@@ -78,6 +78,27 @@ impl Link {
             deadline,
         )
         .await
+    }
+
+    /// How full each stream is, against the limits that the server has for it.
+    pub(crate) async fn fill(&self, deadline: Deadline) -> Result<Vec<Fill>, Unavailable> {
+        let limit = |limit: i64| u64::try_from(limit).unwrap_or(0);
+        let mut fill = Vec::with_capacity(STREAMS.len());
+        for stream in STREAMS {
+            match self.stream_info(stream.name, deadline).await {
+                Ok(info) => fill.push(Fill {
+                    stream: stream.name,
+                    messages: info.state.messages,
+                    max_messages: limit(info.config.max_messages),
+                    bytes: info.state.bytes,
+                    max_bytes: limit(info.config.max_bytes),
+                }),
+                Err(ApiError::Refused(error))
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(fill)
     }
 
     /// The steps for every stream, then for every consumer.

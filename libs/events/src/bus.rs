@@ -159,6 +159,32 @@ pub enum Drift {
     },
 }
 
+/// How full a stream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fill {
+    /// The stream, by its name in the topology.
+    pub stream: &'static str,
+    /// Messages stored.
+    pub messages: u64,
+    /// How many it takes.
+    pub max_messages: u64,
+    /// Bytes stored, as the adapter counts them.
+    pub bytes: u64,
+    /// How many it takes.
+    pub max_bytes: u64,
+}
+
+impl Fill {
+    /// Of the limit that is nearer, how much is used, in percent.
+    pub fn percent(&self) -> u64 {
+        let share = |used: u64, limit: u64| match limit {
+            0 => 0,
+            limit => used.saturating_mul(100) / limit,
+        };
+        share(self.messages, self.max_messages).max(share(self.bytes, self.max_bytes))
+    }
+}
+
 /// The bus. Adapters: `fleet-events-nats`, `fleet-embedded`; each passes [`crate::conformance`].
 #[async_trait]
 pub trait Bus: Send + Sync {
@@ -211,6 +237,9 @@ pub trait Bus: Send + Sync {
     /// Creates what is missing and updates what differs; never deletes. Gives what is left
     /// ([`Drift::Immutable`]).
     async fn apply(&self, deadline: Deadline) -> Result<Vec<Drift>, Unavailable>;
+
+    /// How full each stream is that is there.
+    async fn fill(&self, deadline: Deadline) -> Result<Vec<Fill>, Unavailable>;
 
     /// Whether the bus answers.
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable>;

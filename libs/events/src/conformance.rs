@@ -42,6 +42,7 @@ macro_rules! conformance_tests {
             large_bodies_pass_and_larger_ones_are_refused
             a_passed_deadline_is_an_answer
             an_applied_bus_has_no_drift
+            it_is_known_how_full_streams_are
             consumers_get_what_they_filter
             subscriptions_share_a_consumer
             a_consumer_goes_on_where_it_was

@@ -19,7 +19,7 @@ mod settings;
 
 pub use backoff::Backoff;
 pub use bus::{
-    Bus, Delivery, Drift, Parked, PublishError, Published, RawMessage, Subscription,
+    Bus, Delivery, Drift, Fill, Parked, PublishError, Published, RawMessage, Subscription,
     TARGET_CONSUMER, Tail, decode,
 };
 pub use consumer::run_consumer;

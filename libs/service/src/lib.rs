@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 mod deps;
 mod fault;
+mod fill;
 mod idempotent;
 mod mounted;
 mod process;

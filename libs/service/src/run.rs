@@ -16,6 +16,7 @@ use crate::config::{
     Common, EXIT_CONFIG, JwtSettings, Key, Ports, Problem, Problems, Settings, TlsFiles,
     service_keys,
 };
+use crate::fill::watch_fill;
 use crate::{
     Authenticator, Deps, Mounted, Need, Process, Pulse, ServerSettings, SystemClock, SystemIds,
     Telemetry, watch_over,
@@ -81,6 +82,7 @@ impl Process {
             move || reconcile(reconciled.clone(), streams),
             move || ping_bus(pinged.clone()),
         );
+        watch_fill(&self.tasks, &self.metrics, &bus);
         let settings = RelaySettings {
             seed: self.ids.random(),
             ..RelaySettings::default()

@@ -6,13 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
-use fleet_events::{Bus, Drift};
+use fleet_events::{Bus, Drift, Fill};
 use fleet_graph::Deadline;
 use fleet_service::config::{COMMON_KEYS, Common, Key, Settings};
 use fleet_service::{backends, cli};
+use fleet_topology::STREAM_ALARM_PERCENT;
 
 /// How long the server may take to answer.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// How long the server may take until it is clear that there is none.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long to wait before looking again whether it answers.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Which server.
 #[derive(Debug, clap::Args)]
@@ -46,7 +53,7 @@ pub enum Command {
     Plan,
     /// Create what is missing, update what differs; never delete.
     Apply,
-    /// Exit code 0 if everything is as it should be, 1 otherwise.
+    /// Exit code 0 if everything is as it should be and no stream fills up, 1 otherwise.
     Check,
 }
 
@@ -80,9 +87,14 @@ async fn open(url: &str, flags: &[(&str, &str)]) -> anyhow::Result<Arc<dyn Bus>>
             "no NATS server answers at {url}; start one with JetStream (nats-server -js), or name another with --nats"
         )
     };
-    bus.ping(Deadline::after(Duration::from_secs(5)))
-        .await
-        .with_context(away)?;
+    // The client connects in the background: that it has not yet is not that it cannot.
+    let deadline = Deadline::after(ANSWERS_WITHIN);
+    while let Err(error) = bus.ping(deadline).await {
+        if deadline.left().is_zero() {
+            return Err(error).with_context(away);
+        }
+        tokio::time::sleep(LOOK_AGAIN.min(deadline.left())).await;
+    }
     Ok(bus)
 }
 
@@ -102,9 +114,29 @@ pub async fn run(target: &Target, command: Command) -> anyhow::Result<ExitCode> 
         crate::out(&line);
     }
     let immutable = |drift: &[Drift]| drift.iter().any(|d| matches!(d, Drift::Immutable { .. }));
+    let full: Vec<Fill> = match command {
+        Command::Check => bus.fill(Deadline::after(WITHIN)).await?,
+        Command::Plan | Command::Apply => Vec::new(),
+    };
+    let full: Vec<&Fill> = full
+        .iter()
+        .filter(|fill| fill.percent() >= u64::from(STREAM_ALARM_PERCENT))
+        .collect();
+    for fill in &full {
+        crate::out(&format!(
+            "stream {} is {} % full; at 100 it refuses its publishers",
+            fill.stream,
+            fill.percent()
+        ));
+    }
     let stuck = "settings marked ! cannot be changed in place: move the messages to a new stream by hand, or change topology.toml back";
     match command {
-        _ if drift.is_empty() => crate::out("streams and consumers are as the topology says"),
+        _ if drift.is_empty() => {
+            crate::out("streams and consumers are as the topology says");
+            if !full.is_empty() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Command::Plan if immutable(&drift) => crate::out(stuck),
         Command::Plan => crate::out("`fleet streams apply` does this"),
         Command::Check => {

@@ -10,12 +10,17 @@ mod tail;
 use std::sync::{Arc, atomic::AtomicI64};
 
 use async_trait::async_trait;
-use fleet_events::{Bus, Drift, Parked, PublishError, Published, Subscription, Tail};
+use fleet_events::{Bus, Drift, Fill, Parked, PublishError, Published, Subscription, Tail};
 use fleet_graph::{Deadline, OutboxEvent, Unavailable};
 use fleet_topology::{Consumer, STREAMS, Stream};
 
 use self::{consumer::Puller, log::NewMessage, parked::ReplayError, tail::LogTail};
-use crate::{error::away, open::Inner};
+use crate::{
+    error::{ReadFailure, away},
+    ledger::Ledger,
+    open::Inner,
+    schema,
+};
 
 pub(crate) use registry::Registry;
 
@@ -178,6 +183,26 @@ impl Bus for EmbeddedBus {
 
     async fn apply(&self, _deadline: Deadline) -> Result<Vec<Drift>, Unavailable> {
         Ok(Vec::new())
+    }
+
+    async fn fill(&self, deadline: Deadline) -> Result<Vec<Fill>, Unavailable> {
+        let read = self.inner.core.readers.read(deadline, |conn| {
+            schema::load_ledger(conn)?.ok_or_else(|| {
+                ReadFailure::Other("the ledger does not carry its checksum".to_owned())
+            })
+        });
+        let ledger: Result<Ledger, Unavailable> = read.await;
+        let fill = STREAMS
+            .iter()
+            .zip(ledger?.streams)
+            .map(|(stream, state)| Fill {
+                stream: stream.name,
+                messages: state.rows,
+                max_messages: stream.max_messages,
+                bytes: state.bytes,
+                max_bytes: stream.max_bytes,
+            });
+        Ok(fill.collect())
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {

@@ -189,3 +189,18 @@ pub async fn an_applied_bus_has_no_drift(bus: Arc<dyn Bus>) {
     }
     assert_eq!(bus.drift(soon()).await.unwrap(), []);
 }
+
+/// Messages and bytes of each stream, against its limits.
+pub async fn it_is_known_how_full_streams_are(bus: Arc<dyn Bus>) {
+    assert_eq!(bus.apply(soon()).await.unwrap(), []);
+    publish(&bus, &events("fill", 0..20)).await;
+    let fill = bus.fill(soon()).await.unwrap();
+    assert_eq!(fill.len(), fleet_topology::STREAMS.len());
+    for stream in fill {
+        let events = stream.stream == fleet_topology::streams::PLANNING_EVENTS.name;
+        assert_eq!(stream.messages, if events { 20 } else { 0 }, "{stream:?}");
+        assert_eq!(stream.bytes > 0, events, "{stream:?}");
+        assert!(stream.max_messages > 20 && stream.max_bytes > stream.bytes);
+        assert_eq!(stream.percent(), 0, "{stream:?}");
+    }
+}

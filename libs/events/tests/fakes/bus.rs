@@ -6,7 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use fleet_events::{
-    Bus, Delivery, Drift, Event, Parked, PublishError, Published, RawMessage, Subscription,
+    Bus, Delivery, Drift, Event, Fill, Parked, PublishError, Published, RawMessage, Subscription,
     TARGET_CONSUMER, Tail, headers,
 };
 use fleet_graph::{Deadline, OutboxEvent, Unavailable};
@@ -344,6 +344,26 @@ impl Bus for MemoryBus {
 
     async fn apply(&self, _: Deadline) -> Result<Vec<Drift>, Unavailable> {
         Ok(Vec::new())
+    }
+
+    async fn fill(&self, _deadline: Deadline) -> Result<Vec<Fill>, Unavailable> {
+        self.change(|state| {
+            if state.down {
+                return Err(away());
+            }
+            let fill = fleet_topology::STREAMS.iter().map(|stream| {
+                let messages = state.messages.get(stream.name);
+                let messages = messages.map_or(&[][..], Vec::as_slice);
+                Fill {
+                    stream: stream.name,
+                    messages: messages.len() as u64,
+                    max_messages: stream.max_messages,
+                    bytes: messages.iter().map(|m| m.body.len() as u64).sum(),
+                    max_bytes: stream.max_bytes,
+                }
+            });
+            Ok(fill.collect())
+        })
     }
 
     async fn ping(&self, _: Deadline) -> Result<(), Unavailable> {
