@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use clap::Subcommand;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
-use fleet_events::{Bus, Parked};
+use fleet_events::{Bus, Drift, Parked};
 use fleet_graph::Deadline;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,19 @@ pub async fn run(target: &Target, command: &Command) -> anyhow::Result<()> {
     done
 }
 
+/// Says what to do on a server that nobody has prepared.
+async fn has_streams(bus: &dyn Bus, deployment: &str) -> anyhow::Result<()> {
+    let drift = bus.drift(Deadline::after(WITHIN)).await?;
+    let parked = fleet_topology::streams::FLEET_PARKED.name;
+    let missing =
+        |d: &Drift| matches!(d, Drift::Missing { kind: "stream", name } if name.ends_with(parked));
+    anyhow::ensure!(
+        !drift.iter().any(missing),
+        "the deployment {deployment} has no streams on this server: name another with --deployment or --nats, or make them with `fleet streams apply`"
+    );
+    Ok(())
+}
+
 /// A way to the parked messages.
 enum Access {
     Bus(Arc<dyn Bus>, Option<fleet_embedded::Embedded>),
@@ -134,10 +147,9 @@ enum Access {
 impl Access {
     async fn open(target: &Target) -> anyhow::Result<Self> {
         if let Some(url) = &target.nats {
-            return Ok(Self::Bus(
-                crate::streams::connect(url, &target.deployment).await?,
-                None,
-            ));
+            let bus = crate::streams::connect(url, &target.deployment).await?;
+            has_streams(&*bus, &target.deployment).await?;
+            return Ok(Self::Bus(bus, None));
         }
         match owner_of(&target.data)? {
             Some(remote) => Ok(Self::Owner(remote)),

@@ -42,8 +42,22 @@ pub struct Target {
     )]
     pub deployment: String,
     /// Replicas that each stream should have (1, 3 or 5).
-    #[arg(long, global = true, env = "FLEET_NATS_REPLICAS", default_value_t = 1)]
+    #[arg(
+        long,
+        global = true,
+        env = "FLEET_NATS_REPLICAS",
+        default_value_t = 1,
+        value_parser = replicas
+    )]
     pub replicas: usize,
+}
+
+/// What a JetStream cluster takes and can lose a minority of.
+fn replicas(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3 | 5)) => Ok(count),
+        _ => Err("1, 3 or 5".to_owned()),
+    }
 }
 
 /// What to do about them.

@@ -231,6 +231,41 @@ fn the_commands_of_operators_reach_a_server_as_the_services_do() {
     }
 }
 
+#[test]
+fn the_operators_commands_find_a_server_at_once() {
+    let Some(nats) = test_server("nats", "FLEET_TEST_NATS_URL") else {
+        return;
+    };
+    let deployment = format!("t{}", uuid::Uuid::new_v4().simple()).split_off(20);
+    let deployment = format!("t{deployment}");
+    let on = |command: &[&str]| {
+        run(&[command, &["--nats", &nats, "--deployment", &deployment]].concat())
+    };
+    let output = on(&["parked", "list"]);
+    assert!(!output.status.success());
+    assert!(
+        err(&output).contains("has no streams on this server"),
+        "{}",
+        err(&output)
+    );
+    let output = on(&["streams", "check"]);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(out(&output).contains("+ stream"), "{}", err(&output));
+    for (command, said) in [
+        (["streams", "plan"], "`fleet streams apply` does this"),
+        (["streams", "apply"], "applied"),
+        (["streams", "apply"], "as the topology says"),
+        (["streams", "check"], "as the topology says"),
+        (["parked", "list"], "nothing is parked"),
+    ] {
+        let output = on(&command);
+        assert!(output.status.success(), "{command:?}: {}", err(&output));
+        assert!(out(&output).contains(said), "{command:?}: {}", out(&output));
+    }
+    let output = on(&["streams", "plan", "--replicas", "2"]);
+    assert!(err(&output).contains("1, 3 or 5"), "{}", err(&output));
+}
+
 #[tokio::test]
 async fn up_takes_a_real_bus_and_a_real_graph() {
     let Some(nats) = test_server("nats", "FLEET_TEST_NATS_URL") else {
