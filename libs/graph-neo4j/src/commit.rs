@@ -1,4 +1,10 @@
 //! A commit as one statement, and what a rejected one is told.
+//!
+//! The driver leaves Nagle's algorithm on, and sends a message that does not fit into its
+//! buffer in pieces: the first is two bytes long, and the others wait until the server
+//! acknowledges those, which it puts off for 40 ms. So the statement is kept short, and when
+//! it would be too long all the same, the events follow in a second one: one round trip more
+//! instead of 40 ms.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +21,7 @@ use crate::{
     graph::{Retries, begin, only_row, share},
     pool::Lease,
     queries::{self, INBOX, MARKER, REQUEST},
-    value::{Params, integer, list, map, number, properties, text},
+    value::{Params, integer, list, map, number, properties, size, text},
 };
 
 /// Expected of a row: not there.
@@ -90,12 +96,18 @@ async fn attempt(plan: &Plan<'_>, lease: &Lease) -> Result<Outcome, Fault> {
     }
 }
 
+/// Longest message that the driver sends in one piece, less what surrounds text and
+/// parameters in it.
+const ONE_PIECE: usize = 8 * 1024 - 128;
+
 async fn apply(plan: &Plan<'_>, lease: &Lease) -> Result<(), Fault> {
-    let query = plan.statement();
+    let (first, second) = plan.statements();
     let mut txn = begin(lease).await?;
-    txn.run(query)
-        .await
-        .map_err(|e| Fault::of(&e, Stage::Sent))?;
+    for query in std::iter::once(first).chain(second) {
+        txn.run(query)
+            .await
+            .map_err(|e| Fault::of(&e, Stage::Sent))?;
+    }
     txn.commit().await.map_err(|e| Fault::of(&e, Stage::Sent))?;
     Ok(())
 }
@@ -265,7 +277,8 @@ impl<'a> Plan<'a> {
         ])
     }
 
-    fn statement(&self) -> Query {
+    /// The statement of the commit, and that of its events if both are too long for one.
+    fn statements(&self) -> (Query, Option<Query>) {
         let commit = self.commit;
         let mut puts = vec![self.own_row(&marker_key(commit), MARKER, [])];
         if let Some(request) = &commit.request {
@@ -310,10 +323,9 @@ impl<'a> Plan<'a> {
         let mut params = Params::new()
             .with("rows", self.rows())
             .with("puts", list(puts))
-            .with("drops", list(drops))
-            .with("events", self.events());
-        for kind in EdgeType::ALL {
-            let of_kind = || self.edges.iter().filter(|((k, ..), _)| k == kind);
+            .with("drops", list(drops));
+        for kind in queries::edges_of(commit.writer) {
+            let of_kind = || self.edges.iter().filter(move |((k, ..), _)| *k == kind);
             let relate = of_kind().filter_map(|((_, from, to), props)| {
                 let props = BoltType::Map(properties((*props)?));
                 let (from, to) = (self.place(&from.path()), self.place(&to.path()));
@@ -328,7 +340,15 @@ impl<'a> Plan<'a> {
                 params = params.with(&format!("unrelate_{}", kind.as_str()), list(unrelate));
             }
         }
-        params.query(queries::commit(unrelates))
+        let text = queries::commit(commit.writer, unrelates);
+        let (own, events) = (text.len() + params.size(), self.events());
+        // Events that are too long themselves would only wait a second time.
+        if own <= ONE_PIECE && own + size(&events) > ONE_PIECE {
+            let second = Params::new().with("events", events).query(queries::EVENTS.as_str());
+            let none: [BoltType; 0] = [];
+            return (params.with("events", list(none)).query(text), Some(second));
+        }
+        (params.with("events", events).query(text), None)
     }
 
     fn events(&self) -> BoltType {
@@ -355,7 +375,6 @@ impl<'a> Plan<'a> {
                 ("_key", text(&event_key(id))),
                 ("_deployment", text(self.deployment)),
                 ("_ord", text(&ord)),
-                ("_pending", text(&ord)),
                 ("id", text(id.as_str())),
                 ("subject", text(subject)),
                 ("source", text(source)),

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, sync::LazyLock};
 
-use fleet_graph::{Direction, EXACT_TOTAL, EdgeType, Index, Label, Scan, Step};
+use fleet_graph::{Direction, EXACT_TOTAL, EdgeType, Index, Label, Owner, Scan, Step};
 
 /// Label of the rows that say which commits happened.
 pub(crate) const MARKER: &str = "CommitMarker";
@@ -49,7 +49,7 @@ pub(crate) static DIAGNOSE: LazyLock<String> = LazyLock::new(|| {
 
 /// A whole commit; divides by zero if a condition does not hold (expected: 0 = absent,
 /// −1 = present at any version).
-fn commit_text(unrelates: bool) -> String {
+fn commit_text(writer: Owner, unrelates: bool) -> String {
     let mut text = format!(
         "{LOCK}WITH collect(n) AS ns,
      sum(CASE WHEN found = e.expected OR (e.expected = -1 AND found > 0)
@@ -63,7 +63,7 @@ CALL (ns) {{
 }}
 "
     );
-    for kind in EdgeType::ALL.iter().map(|kind| kind.as_str()) {
+    for kind in edges_of(writer).map(EdgeType::as_str) {
         // Static types: the planner scans every relationship for a dynamic one.
         let _ = write!(
             text,
@@ -97,20 +97,47 @@ CALL (ns) {{
   DETACH DELETE n
 }}
 CALL (ns) {{
-  UNWIND $c.events AS event
-  CREATE (o:Entity:{OUTBOX})
-  SET o = event
+  {EVENTS_BODY}
 }}
 FINISH"
     );
     text
 }
 
-/// The text of a commit. Two are enough: the blocks that a commit does not need cost nothing
-/// measurable, a new text costs the server a plan.
-pub(crate) fn commit(unrelates: bool) -> &'static str {
-    static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| [commit_text(false), commit_text(true)]);
-    &TEXTS[usize::from(unrelates)]
+/// Events of a commit. Their place says twice what it says: pending, and in which order.
+const EVENTS_BODY: &str = "\
+UNWIND $c.events AS event
+  CREATE (o:Entity:Outbox)
+  SET o = event
+  SET o._pending = event._ord";
+
+/// The events of a commit in a statement of their own, behind that of the commit and in the
+/// same transaction.
+pub(crate) static EVENTS: LazyLock<String> = LazyLock::new(|| format!("{EVENTS_BODY}\nFINISH"));
+
+/// The relationship types that a service writes.
+pub(crate) fn edges_of(writer: Owner) -> impl Iterator<Item = EdgeType> {
+    let all = EdgeType::ALL.iter().copied();
+    all.filter(move |kind| kind.owner() == writer)
+}
+
+/// The text of a commit. Two for each service are enough: the blocks that a commit does not
+/// need cost nothing measurable, a new text costs the server a plan. What other services
+/// write is left out, for a short message (see [`crate::commit`]).
+pub(crate) fn commit(writer: Owner, unrelates: bool) -> &'static str {
+    type Texts = LazyLock<[String; 2]>;
+    static PLANNING: Texts = LazyLock::new(|| texts(Owner::Planning));
+    static WORKFLOW: Texts = LazyLock::new(|| texts(Owner::Workflow));
+    static CONTEXT: Texts = LazyLock::new(|| texts(Owner::Context));
+    fn texts(writer: Owner) -> [String; 2] {
+        [false, true].map(|unrelates| commit_text(writer, unrelates))
+    }
+    let texts = match writer {
+        Owner::Planning => &PLANNING,
+        Owner::Workflow => &WORKFLOW,
+        Owner::Context => &CONTEXT,
+    };
+    &texts[usize::from(unrelates)]
 }
 
 /// Nodes by key, in no particular order.
@@ -417,8 +444,13 @@ pub(crate) fn schema() -> Vec<(String, String)> {
 pub fn all() -> Vec<(String, String)> {
     let mut texts: Vec<(String, String)> = [
         ("diagnose", DIAGNOSE.as_str()),
-        ("commit", commit(false)),
-        ("commit that unrelates", commit(true)),
+        ("commit of planning", commit(Owner::Planning, false)),
+        ("commit of workflow", commit(Owner::Workflow, false)),
+        ("commit of context", commit(Owner::Context, false)),
+        ("commit of planning that unrelates", commit(Owner::Planning, true)),
+        ("commit of workflow that unrelates", commit(Owner::Workflow, true)),
+        ("commit of context that unrelates", commit(Owner::Context, true)),
+        ("events of a commit", EVENTS.as_str()),
         ("get", GET),
         ("past request", PAST_REQUEST),
         ("pending", PENDING),

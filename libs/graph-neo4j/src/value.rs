@@ -61,9 +61,42 @@ impl Params {
         self
     }
 
+    /// How many bytes they take in a message, never too few.
+    pub(crate) fn size(&self) -> usize {
+        map_size(&self.0)
+    }
+
     /// The query.
     pub(crate) fn query(self, text: impl Into<String>) -> Query {
         Query::new(text.into()).param("c", BoltType::Map(self.0))
+    }
+}
+
+/// How many bytes a value takes in a message, never too few for the kinds that we send.
+pub(crate) fn size(value: &BoltType) -> usize {
+    // A marker of one byte with at most four of length, or a number of eight.
+    const HEAD: usize = 9;
+    match value {
+        BoltType::String(text) => short_head(text.value.len()),
+        BoltType::Bytes(bytes) => HEAD + bytes.value.len(),
+        BoltType::List(items) => HEAD + items.value.iter().map(size).sum::<usize>(),
+        BoltType::Map(map) => map_size(map),
+        BoltType::Null(_) | BoltType::Boolean(_) => 1,
+        _ => HEAD,
+    }
+}
+
+fn map_size(map: &BoltMap) -> usize {
+    let entry = |(name, value): (&BoltString, &BoltType)| short_head(name.value.len()) + size(value);
+    9 + map.value.iter().map(entry).sum::<usize>()
+}
+
+/// A text with its head, which is short for a short text.
+fn short_head(length: usize) -> usize {
+    length + match length {
+        0..16 => 1,
+        16..256 => 2,
+        _ => 5,
     }
 }
 

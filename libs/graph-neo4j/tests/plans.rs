@@ -119,7 +119,7 @@ async fn a_commit_locks_before_it_looks() {
         }
         checked += 1;
     }
-    assert_eq!(checked, 3);
+    assert_eq!(checked, 7);
 }
 
 /// Labels, types and filters come from closed lists; values only as parameters.
