@@ -161,7 +161,8 @@ fn machines_are_checked_and_drawn() {
 
 #[test]
 fn wrong_settings_are_refused_with_a_sentence() {
-    let cases: [(&[&str], Option<(&str, &str)>, &str); 4] = [
+    type Case<'a> = (&'a [&'a str], Option<(&'a str, &'a str)>, &'a str);
+    let cases: [Case<'_>; 4] = [
         (
             &["up", "--neo4j", "bolt://127.0.0.1:7687"],
             None,
@@ -236,8 +237,7 @@ fn the_operators_commands_find_a_server_at_once() {
     let Some(nats) = test_server("nats", "FLEET_TEST_NATS_URL") else {
         return;
     };
-    let deployment = format!("t{}", uuid::Uuid::new_v4().simple()).split_off(20);
-    let deployment = format!("t{deployment}");
+    let deployment = support::deployment();
     let on = |command: &[&str]| {
         run(&[command, &["--nats", &nats, "--deployment", &deployment]].concat())
     };
@@ -272,8 +272,7 @@ async fn up_takes_a_real_bus_and_a_real_graph() {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let deployment = format!("t{}", uuid::Uuid::new_v4().simple()).split_off(20);
-    let deployment = format!("t{deployment}");
+    let deployment = support::deployment();
     let up = Up::start(&dir.path().join("bus"), |command| {
         command.args(["--nats", &nats, "--deployment", &deployment]);
     })

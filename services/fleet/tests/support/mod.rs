@@ -1,9 +1,13 @@
 //! The `fleet` binary as a person runs it.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use fleet_service::SystemIds;
+use fleet_types::Ids as _;
 
 /// The binary, without settings of ours in its environment.
 pub fn fleet() -> Command {
@@ -57,9 +61,9 @@ impl Up {
                 .spawn()
                 .expect("it starts");
             let stdout = BufReader::new(child.stdout.take().expect("piped"));
-            let lines = stdout.lines().map_while(Result::ok);
+            let mut lines = stdout.lines().map_while(Result::ok);
             // Its last line before it serves; it ends early if a port was taken meanwhile.
-            let Some(_) = lines.skip_while(|line| !line.contains("Ctrl-C")).next() else {
+            let Some(_) = lines.find(|line| line.contains("Ctrl-C")) else {
                 let output = child.wait_with_output().expect("it ended");
                 let said = err(&output);
                 assert!(said.contains("cannot listen on"), "fleet up failed: {said}");
@@ -102,12 +106,16 @@ impl Drop for Up {
     }
 }
 
+/// A deployment that nobody used before.
+pub fn deployment() -> String {
+    format!("t{:016x}", SystemIds.random())
+}
+
 /// An offset that leaves the four ports of `fleet up` free, as far as one can tell.
 fn free_offset() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let seed = uuid::Uuid::new_v4().as_u128();
-        let offset = 100 + u16::try_from(seed % 9_000).expect("small");
+        let offset = 100 + u16::try_from(SystemIds.random() % 9_000).expect("small");
         if [50_054, 50_056, 20_054, 20_056]
             .iter()
             .all(|port| free(port + offset))
