@@ -83,6 +83,8 @@ reasons! {
     DependencyUnavailable = "DEPENDENCY_UNAVAILABLE": Unavailable,
     /// The server has as many calls in hand as it takes.
     Overloaded = "OVERLOADED": ResourceExhausted,
+    /// The message is larger than the server takes.
+    MessageTooLarge = "MESSAGE_TOO_LARGE": ResourceExhausted,
     /// The answer did not come in time.
     DeadlineExceeded = "DEADLINE_EXCEEDED": DeadlineExceeded,
     /// A bug of the server.

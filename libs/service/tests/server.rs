@@ -11,7 +11,7 @@ use fleet_service::{CORRELATION_HEADER, Need, ServerSettings};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -240,13 +240,46 @@ async fn messages_are_bounded_and_may_be_compressed() {
         .unwrap_err();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
-        (Code::OutOfRange, ""),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
         "{status:?}"
     );
     assert!(
         client.get_workflow_state(state_of("T-1")).await.is_ok(),
         "the connection survives"
     );
+}
+
+/// What GetWorkflowState says to a message of another type.
+async fn send<M: prost::Message + Default + 'static>(fixture: &Fixture, message: M) -> Status {
+    let mut grpc = tonic::client::Grpc::new(fixture.channel().await);
+    grpc.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<M, pb::GetWorkflowStateResponse>::default();
+    let path = "/fleet.workflow.v1.WorkflowOrchestrationService/GetWorkflowState";
+    let path = http::uri::PathAndQuery::from_static(path);
+    let answer = grpc.unary(Request::new(message), path, codec);
+    answer.await.expect_err("it is not of that type")
+}
+
+/// A message that is not one is the caller's mistake, and says so in our words.
+#[tokio::test]
+async fn bytes_that_are_no_message_are_refused_by_field() {
+    use tonic_types::StatusExt as _;
+
+    let fixture = Fixture::start(ServerSettings::default()).await;
+    // Field 1 as bytes and as a number, where the method has a string.
+    let not_text = send(&fixture, b"T-\xff".to_vec()).await;
+    let a_number = send(&fixture, 7_i32).await;
+    for status in [not_text, a_number] {
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "VALIDATION_FAILED"),
+            "{status:?}"
+        );
+        let details = status.get_error_details();
+        let violations = &details.bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "task_id");
+        assert!(!status.message().contains("Protobuf"), "{status:?}");
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 
 use super::body::CallBody;
 use super::metrics::{MethodMetrics, RpcMetrics};
+use super::unreadable;
 use crate::auth::Authenticator;
 use crate::call::{CORRELATION_HEADER, Call, Principal};
 use crate::readiness::Readiness;
@@ -307,6 +308,12 @@ impl Ending {
     ) -> Response<Body> {
         mark(response.headers_mut(), correlation);
         if let Some(status) = Status::from_header_map(response.headers()) {
+            if let Some(status) = unreadable::judged(&status) {
+                self.set(status.code());
+                let mut response = status.into_http::<Body>();
+                mark(response.headers_mut(), correlation);
+                return response;
+            }
             self.set(status.code());
             return response;
         }

@@ -4,6 +4,7 @@ mod body;
 mod incoming;
 mod layer;
 mod metrics;
+mod unreadable;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
