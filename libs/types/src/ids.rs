@@ -18,8 +18,16 @@ pub enum IdError {
     #[error("must start with {0:?}")]
     Prefix(&'static str),
     /// A character outside `A-Z a-z 0-9 . _ -`, or the wrong length.
-    #[error("must be {0:?} followed by 1 to 100 of A-Z a-z 0-9 . _ -")]
+    #[error("must be {}1 to 100 of A-Z a-z 0-9 . _ -", before(.0))]
     Grammar(&'static str),
+}
+
+/// What comes before the free part of an id, in words; nothing for ids without prefix.
+fn before(prefix: &str) -> String {
+    match prefix {
+        "" => String::new(),
+        prefix => format!("{prefix:?} followed by "),
+    }
 }
 
 fn check(prefix: &'static str, s: &str) -> Result<(), IdError> {
@@ -158,6 +166,14 @@ mod tests {
         }
         assert_eq!(StoryId::parse(""), Err(IdError::Empty("s-")));
         assert_eq!(StoryId::parse("T-1"), Err(IdError::Prefix("s-")));
+        assert_eq!(
+            IdError::Grammar("s-").to_string(),
+            "must be \"s-\" followed by 1 to 100 of A-Z a-z 0-9 . _ -"
+        );
+        assert_eq!(
+            AgentId::parse("no blanks").unwrap_err().to_string(),
+            "must be 1 to 100 of A-Z a-z 0-9 . _ -"
+        );
         for bad in [
             "s-",
             "s-a b",

@@ -41,8 +41,7 @@ impl Command for Judge {
             of.is_none_or(|id| id == self.story_id.as_str())
         });
         if !ours {
-            let id = format!("{} of story {}", self.decision_id, self.story_id);
-            return Err(Fault::not_found("decision", id));
+            return Err(Fault::not_found("decision", &self.decision_id));
         }
         let said = DecisionReview {
             story_id: self.story_id.clone(),
