@@ -177,7 +177,7 @@ impl Access {
                     .call("GET", &format!("/parked?after={after}"))
                     .await?;
                 Ok(serde_json::from_str(&text.context(
-                    "the process that has the directory open knows no /parked",
+                    "the process that has the directory open serves parked messages on a loopback address only: stop it first",
                 )?)?)
             }
         }
@@ -300,7 +300,8 @@ fn owner_of(data: &Path) -> anyhow::Result<Option<Remote>> {
     }
 }
 
-/// The admin routes by which the owner of a data directory serves this command.
+/// The admin routes by which the owner of a data directory serves this command. They ask for
+/// no identity.
 pub fn routes(bus: &Arc<dyn Bus>) -> Router {
     Router::new()
         .route("/parked", get(list_page))

@@ -129,12 +129,23 @@ pub async fn open_embedded(data: &Path, deployment: &str) -> anyhow::Result<Embe
     };
     let dir = data.to_owned();
     let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, options)).await?;
-    opened.map_err(|e| match e {
+    opened.map_err(|e| match &e {
         OpenError::Owned { dir, pid, .. } => anyhow::anyhow!(
             "{} is in use by process {pid}: stop that process (kill {pid}), or choose another directory with --data",
             dir.display()
         ),
-        other => anyhow::Error::new(other),
+        OpenError::Io { path, .. } if path.exists() && !path.is_dir() => anyhow::anyhow!(
+            "{} is not a directory: choose another with --data",
+            path.display()
+        ),
+        OpenError::Io { path, .. } => {
+            let cure = format!(
+                "{} cannot hold the data: choose another directory with --data",
+                path.display()
+            );
+            anyhow::Error::new(e).context(cure)
+        }
+        _ => anyhow::Error::new(e),
     })
 }
 
@@ -204,7 +215,13 @@ impl Stack {
             let address = process.serve(mounted.swap_remove(at), grpc, plan.server.clone())?;
             addresses.push((service, address));
             if let Some(admin) = admin {
-                process.serve_admin(admin, &plan.shown, crate::parked::routes(&deps.bus))?;
+                // These routes change things and ask for no identity: for this machine only.
+                let more = if admin.local_addr()?.ip().is_loopback() {
+                    crate::parked::routes(&deps.bus)
+                } else {
+                    axum::Router::new()
+                };
+                process.serve_admin(admin, &plan.shown, more)?;
             }
         }
         Ok(Self {
