@@ -249,9 +249,6 @@ async fn serve<E: Into<Box<dyn Error + Send + Sync>>>(
         Ok(bound) => bound,
         Err(message) => return fail(service.package, &message, EXIT_UNAVAILABLE),
     };
-    if !common.bind.is_loopback() && common.jwt.is_none() {
-        tracing::warn!(bind = %common.bind, "FLEET_INSECURE: everybody who can reach this address may do everything");
-    }
     let backends = match open(settings, common, process.ids.random()).await {
         Ok(backends) => backends,
         Err(problems) => return refuse(service.package, &problems),
@@ -325,7 +322,8 @@ async fn listeners(common: &Common, ports: Ports) -> Result<(TcpListener, TcpLis
     ))
 }
 
-/// The settings of a server from the common ones; reads the files of keys and certificates.
+/// The settings of a server from the common ones; reads the files of keys and certificates, and
+/// warns of an open address without identity.
 ///
 /// # Errors
 /// Files that cannot be read or hold something else.
@@ -334,6 +332,9 @@ pub fn server_settings(
     process: &Process,
     traces: bool,
 ) -> Result<ServerSettings, Problems> {
+    if !common.bind.is_loopback() && common.jwt.is_none() {
+        tracing::warn!(bind = %common.bind, "FLEET_INSECURE: everybody who can reach this address may do everything");
+    }
     let authenticator = common
         .jwt
         .as_ref()
