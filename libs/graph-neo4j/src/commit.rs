@@ -344,7 +344,9 @@ impl<'a> Plan<'a> {
         let (own, events) = (text.len() + params.size(), self.events());
         // Events that are too long themselves would only wait a second time.
         if own <= ONE_PIECE && own + size(&events) > ONE_PIECE {
-            let second = Params::new().with("events", events).query(queries::EVENTS.as_str());
+            let second = Params::new()
+                .with("events", events)
+                .query(queries::EVENTS.as_str());
             let none: [BoltType; 0] = [];
             return (params.with("events", list(none)).query(text), Some(second));
         }

@@ -447,9 +447,18 @@ pub fn all() -> Vec<(String, String)> {
         ("commit of planning", commit(Owner::Planning, false)),
         ("commit of workflow", commit(Owner::Workflow, false)),
         ("commit of context", commit(Owner::Context, false)),
-        ("commit of planning that unrelates", commit(Owner::Planning, true)),
-        ("commit of workflow that unrelates", commit(Owner::Workflow, true)),
-        ("commit of context that unrelates", commit(Owner::Context, true)),
+        (
+            "commit of planning that unrelates",
+            commit(Owner::Planning, true),
+        ),
+        (
+            "commit of workflow that unrelates",
+            commit(Owner::Workflow, true),
+        ),
+        (
+            "commit of context that unrelates",
+            commit(Owner::Context, true),
+        ),
         ("events of a commit", EVENTS.as_str()),
         ("get", GET),
         ("past request", PAST_REQUEST),

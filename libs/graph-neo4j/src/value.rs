@@ -87,17 +87,19 @@ pub(crate) fn size(value: &BoltType) -> usize {
 }
 
 fn map_size(map: &BoltMap) -> usize {
-    let entry = |(name, value): (&BoltString, &BoltType)| short_head(name.value.len()) + size(value);
+    let entry =
+        |(name, value): (&BoltString, &BoltType)| short_head(name.value.len()) + size(value);
     9 + map.value.iter().map(entry).sum::<usize>()
 }
 
 /// A text with its head, which is short for a short text.
 fn short_head(length: usize) -> usize {
-    length + match length {
-        0..16 => 1,
-        16..256 => 2,
-        _ => 5,
-    }
+    length
+        + match length {
+            0..16 => 1,
+            16..256 => 2,
+            _ => 5,
+        }
 }
 
 /// A position or count; ours are far below the bound.

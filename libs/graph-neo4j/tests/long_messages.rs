@@ -87,6 +87,9 @@ async fn events_that_follow_belong_to_their_commit() {
     stale.update(key.clone(), 1, key.id(), props());
     say(&mut stale, &key, 20);
     let refused = store.commit(&stale, soon()).await.unwrap_err();
-    assert!(matches!(refused, CommitError::Conflict { found: 3, .. }), "{refused:?}");
+    assert!(
+        matches!(refused, CommitError::Conflict { found: 3, .. }),
+        "{refused:?}"
+    );
     assert_eq!(store.pending(later, 1_000, soon()).await.unwrap().len(), 0);
 }
