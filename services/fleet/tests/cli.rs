@@ -160,6 +160,27 @@ fn machines_are_checked_and_drawn() {
 }
 
 #[test]
+fn a_data_directory_that_cannot_be_one_is_refused_with_a_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = file.join("data");
+    for (data, sentence) in [
+        (&file, "file is not a directory: choose another with --data"),
+        (
+            &below,
+            "cannot hold the data: choose another directory with --data",
+        ),
+    ] {
+        for command in ["up", "demo"] {
+            let output = run(&[command, "--data", data.to_str().unwrap()]);
+            assert!(!output.status.success());
+            assert!(err(&output).contains(sentence), "{}", err(&output));
+        }
+    }
+}
+
+#[test]
 fn wrong_settings_are_refused_with_a_sentence() {
     type Case<'a> = (&'a [&'a str], Option<(&'a str, &'a str)>, &'a str);
     let cases: [Case<'_>; 4] = [
