@@ -88,7 +88,12 @@ async fn look(engine: &Engine) -> Result<bool, ReadError> {
     let page = engine.committer.store().scan(&scan, deadline).await?;
     let mut acted = false;
     for node in &page.nodes {
-        acted |= fire(engine, node, deadline).await?;
+        match fire(engine, node, deadline).await {
+            Ok(changed) => acted |= changed,
+            Err(away @ ReadError::Unavailable(_)) => return Err(away),
+            // One damaged row must not keep the others from their time.
+            Err(error) => tracing::error!(timer = %node.key, %error, "timer cannot be read"),
+        }
     }
     next_alarm(engine, now, deadline).await?;
     Ok(page.more && acted)
@@ -107,8 +112,8 @@ async fn next_alarm(
     );
     scan.after = Some(TimerRow::due_before(now));
     let page = engine.committer.store().scan(&scan, deadline).await?;
-    if let Some(node) = page.nodes.first() {
-        engine.alarm.at(TimerRow::read(node)?.due_at);
+    if let Some(Ok(timer)) = page.nodes.first().map(TimerRow::read) {
+        engine.alarm.at(timer.due_at);
     }
     Ok(())
 }

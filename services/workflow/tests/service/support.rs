@@ -1,6 +1,7 @@
 //! The service as it runs: over gRPC on loopback, on the embedded stores or on real servers,
 //! with one or several replicas.
 
+use fleet_graph::conformance::test_server;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -83,18 +84,6 @@ fn deployment() -> String {
         std::process::id(),
         NEXT.fetch_add(1, Ordering::Relaxed)
     )
-}
-
-/// The value of an environment key; its absence is said, or a failure where it is required.
-fn given(server: &str, key: &str) -> Option<String> {
-    let value = std::env::var(key).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        let required = std::env::var("FLEET_TEST_REQUIRE").unwrap_or_default();
-        let must = required.split(',').any(|name| name == server);
-        assert!(!must, "{server} is required: {key} is not set");
-        println!("not exercised: {server} ({key} not set)");
-    }
-    value
 }
 
 impl World {
@@ -345,10 +334,10 @@ fn open(deployment: &str) -> (Embedded, tempfile::TempDir) {
 }
 
 async fn servers(deployment: &str) -> Option<(Backends, String)> {
-    let uri = given("neo4j", "FLEET_TEST_NEO4J_URI")?;
-    let user = given("neo4j", "FLEET_TEST_NEO4J_USER")?;
-    let password = given("neo4j", "FLEET_TEST_NEO4J_PASSWORD")?;
-    let url = given("nats", "FLEET_TEST_NATS_URL")?;
+    let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
+    let user = test_server("neo4j", "FLEET_TEST_NEO4J_USER")?;
+    let password = test_server("neo4j", "FLEET_TEST_NEO4J_PASSWORD")?;
+    let url = test_server("nats", "FLEET_TEST_NATS_URL")?;
     let store = fleet_graph_neo4j::Neo4j::connect(fleet_graph_neo4j::Settings {
         deployment: deployment.to_owned(),
         ..fleet_graph_neo4j::Settings::new(uri, user, password.into())
