@@ -194,8 +194,8 @@ impl Bare {
         const COPY: &str = "\
 MATCH (s:Entity {_key: $key})
 UNWIND range($from, $to - 1) AS i
-CREATE (n:Entity:Story) SET n = properties(s)
-SET n._key = 'Story/s-copy-' + i, n.story_id = 's-copy-' + i, n._ord = '9|' + toString(1000000 + i)";
+CREATE (n:Entity:Story)
+SET n = s {.*, _key: 'Story/s-copy-' + i, story_id: 's-copy-' + i, _ord: '9|' + toString(1000000 + i)}";
         let mut at = from;
         while at < to {
             let end = to.min(at + 5_000);
