@@ -74,3 +74,26 @@ fn a_damaged_file_never_panics() {
         }
     }
 }
+
+#[test]
+fn what_is_no_machine_is_refused_in_plain_words() {
+    let huge: String = (1..12).fold("a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, i| {
+        let one = format!("*a{}", i - 1);
+        format!("{text}a{i}: &a{i} [{}]\n", [one.as_str(); 9].join(","))
+    });
+    for (text, said) in [
+        (
+            "---\nversion: 1\n---\nversion: 2\n",
+            "more than one document",
+        ),
+        ("a: &a [*a]", "an alias that contains itself"),
+        (&huge, "too large once its aliases are followed"),
+    ] {
+        let refused = fsm::check(text, "odd.yaml").err().unwrap().to_string();
+        assert!(refused.contains(said), "{refused}");
+        assert!(
+            !refused.contains("::") && !refused.contains("from_str"),
+            "{refused}"
+        );
+    }
+}

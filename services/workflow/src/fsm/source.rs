@@ -99,7 +99,7 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Source> {
             let line = error.location().map_or(1, |at: Location| at.line().max(1));
             findings.add(
                 line,
-                format!("not readable as YAML: {}", first_line(&error.to_string())),
+                format!("not readable as YAML: {}", in_our_words(&error.to_string())),
             );
             return None;
         }
@@ -137,8 +137,22 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Source> {
     Some(source)
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The parser's sentence, without its advice to programmers.
+fn in_our_words(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    for (theirs, ours) in [
+        ("multiple YAML documents", "more than one document"),
+        ("recursive references", "an alias that contains itself"),
+        ("budget breached", "too large once its aliases are followed"),
+    ] {
+        if line.contains(theirs) {
+            return ours.to_owned();
+        }
+    }
+    match line.split_once(", set DuplicateKeyPolicy") {
+        Some((what, _)) => what.to_owned(),
+        None => line.to_owned(),
+    }
 }
 
 fn limits(node: &Node, source: &mut Source, findings: &mut Findings) {

@@ -3,7 +3,7 @@
 //! Hops and refusals are nodes of two kinds with one order (`time|task|seq`); a page is
 //! merged from a page of each. Two reads side by side, more only when filters are combined.
 
-use fleet_graph::{Index, MAX_PAGE, Node, Page, Scan, Total};
+use fleet_graph::{Index, MAX_PAGE, Node, Scan, Total};
 use fleet_proto::workflow::v1 as pb;
 use fleet_service::{Call, Fault};
 use fleet_types::{StoryId, TaskId, Violations};
@@ -55,23 +55,31 @@ pub(super) async fn list(
         read(engine, call, denials(&filter), &filter, after, limit),
     );
     let (hops, denials) = (hops?, denials?);
-    let total = [&hops, &denials].iter().filter_map(|page| page.total).fold(
-        Total::default(),
-        |all, total| Total {
-            count: all.count + total.count,
-            is_lower_bound: all.is_lower_bound || total.is_lower_bound,
-        },
-    );
-    let more = hops.more || denials.more || hops.nodes.len() + denials.nodes.len() > limit;
+    let total = Total {
+        count: hops.total.count + denials.total.count,
+        is_lower_bound: hops.total.is_lower_bound || denials.total.is_lower_bound,
+    };
+    // Behind the place that one source was read up to, the other's entries wait, too.
+    let horizon = [&hops.read_to, &denials.read_to]
+        .into_iter()
+        .flatten()
+        .min()
+        .cloned();
     let mut nodes: Vec<Node> = hops.nodes.into_iter().chain(denials.nodes).collect();
     nodes.sort_by(|a, b| a.ord.cmp(&b.ord));
+    if let Some(horizon) = &horizon {
+        nodes.retain(|node| node.ord <= *horizon);
+    }
+    let next = match nodes.get(limit) {
+        Some(_) => nodes.get(limit - 1).map(|node| node.ord.clone()),
+        None => horizon,
+    };
     nodes.truncate(limit);
     let entries = nodes.iter().map(entry).collect::<Result<Vec<_>, Fault>>()?;
-    let last = nodes.last().filter(|_| more);
     Ok(pb::ListAuditResponse {
         entries,
         total_count: render::int32(total.count),
-        next_page_token: last.map_or_else(String::new, |node| pages::token(&filters, &node.ord)),
+        next_page_token: next.map_or_else(String::new, |ord| pages::token(&filters, &ord)),
         total_is_lower_bound: total.is_lower_bound,
     })
 }
@@ -142,6 +150,15 @@ fn denials(filter: &Filter) -> Option<Source> {
     })
 }
 
+/// What one source gives to a page.
+#[derive(Default)]
+struct Part {
+    nodes: Vec<Node>,
+    /// The place up to which it was read; `None` = to its end.
+    read_to: Option<String>,
+    total: Total,
+}
+
 async fn read(
     engine: &Engine,
     call: &Call,
@@ -149,43 +166,61 @@ async fn read(
     filter: &Filter,
     after: Option<String>,
     limit: usize,
-) -> Result<Page, Fault> {
+) -> Result<Part, Fault> {
     let Some(source) = source else {
-        return Ok(Page::default());
+        return Ok(Part::default());
     };
-    let size = if source.partial { MAX_PAGE } else { limit };
-    let mut scan = Scan::new(source.index, source.values, size);
-    if !source.partial {
-        scan.after = after;
-        scan.total = true;
-        return Ok(engine.committer.store().scan(&scan, call.deadline).await?);
+    if source.partial {
+        return look_through(engine, call, source, filter, after, limit).await;
     }
-    let mut found = Page::default();
-    let mut total = Total::default();
-    let mut looked_at = 0;
-    loop {
-        let page = engine.committer.store().scan(&scan, call.deadline).await?;
-        looked_at += page.nodes.len();
-        let last = page.nodes.last().map(|node| node.ord.clone());
-        for node in page.nodes.into_iter().filter(|node| matches(filter, node)) {
-            total.count += 1;
-            if after.as_ref().is_some_and(|after| node.ord <= *after) {
-                continue;
-            }
-            if found.nodes.len() < limit {
-                found.nodes.push(node);
-            } else {
-                found.more = true;
-            }
-        }
-        total.is_lower_bound = page.more;
-        match last {
-            Some(last) if page.more && looked_at < MAX_LOOKED_AT => scan.after = Some(last),
-            _ => break,
+    let mut scan = Scan::new(source.index, source.values, limit);
+    scan.after = after;
+    scan.total = true;
+    let page = engine.committer.store().scan(&scan, call.deadline).await?;
+    let last = page.nodes.last().map(|node| node.ord.clone());
+    Ok(Part {
+        read_to: last.filter(|_| page.more),
+        total: page.total.unwrap_or_default(),
+        nodes: page.nodes,
+    })
+}
+
+/// Reads a source whose index does not cover all filters: from the beginning, because the
+/// total is wanted too, and from `after` on until the page is full. Looks at a bounded number
+/// of rows; the page then goes on where it stopped, and the total is a lower bound.
+async fn look_through(
+    engine: &Engine,
+    call: &Call,
+    source: Source,
+    filter: &Filter,
+    after: Option<String>,
+    limit: usize,
+) -> Result<Part, Fault> {
+    let store = engine.committer.store();
+    let mut part = Part::default();
+    let mut scan = Scan::new(source.index, source.values.clone(), MAX_PAGE);
+    for _ in 0..MAX_LOOKED_AT / MAX_PAGE {
+        let page = store.scan(&scan, call.deadline).await?;
+        part.total.count += page.nodes.iter().filter(|n| matches(filter, n)).count() as u64;
+        part.total.is_lower_bound = page.more;
+        scan.after = page.nodes.last().map(|node| node.ord.clone());
+        if !page.more {
+            break;
         }
     }
-    found.total = Some(total);
-    Ok(found)
+    let mut scan = Scan::new(source.index, source.values, MAX_PAGE);
+    scan.after = after;
+    for _ in 0..MAX_LOOKED_AT / MAX_PAGE {
+        let page = store.scan(&scan, call.deadline).await?;
+        scan.after = page.nodes.last().map(|node| node.ord.clone());
+        part.read_to = scan.after.clone().filter(|_| page.more);
+        part.nodes
+            .extend(page.nodes.into_iter().filter(|n| matches(filter, n)));
+        if !page.more || part.nodes.len() >= limit {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 fn matches(filter: &Filter, node: &Node) -> bool {

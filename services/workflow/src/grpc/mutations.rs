@@ -259,12 +259,12 @@ impl Change<'_> {
         stored: &crate::engine::Stored,
         cause: &Cause,
     ) -> Result<(), Fault> {
-        let (role, agent) = self.who();
+        let (role, agent, principal) = self.who();
         let attempt = Attempt {
             role,
             action: self.attempt.unwrap_or(Action::ClaimTask),
             agent: &agent,
-            principal: self.call.principal.id.as_str(),
+            principal,
             reason,
         };
         self.engine
@@ -273,7 +273,8 @@ impl Change<'_> {
             .map_err(Fault::from)
     }
 
-    fn who(&self) -> (Role, String) {
+    /// Who acts: the role, the agent, and the caller as the history would name it.
+    fn who(&self) -> (Role, String, &str) {
         match self.command {
             Command::Act { actor, .. }
             | Command::Claim { actor, .. }
@@ -284,8 +285,9 @@ impl Change<'_> {
                     .agent
                     .as_ref()
                     .map_or_else(String::new, ToString::to_string),
+                &actor.principal,
             ),
-            _ => (Role::System, String::new()),
+            _ => (Role::System, String::new(), ""),
         }
     }
 }

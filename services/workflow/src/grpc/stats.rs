@@ -142,6 +142,7 @@ async fn recorded(
             let mut scan = Scan::new(Index::StoryRuns, Vec::new(), MAX_PAGE);
             scan.descending = true;
             let page = store.scan(&scan, call.deadline).await?;
+            all.more = page.more;
             for node in &page.nodes {
                 let run = StoryRunRow::read(node).map_err(Fault::internal)?;
                 all.judged = all.judged.plus(run.judged);

@@ -302,6 +302,27 @@ async fn pages_and_figures(world: World) {
     let of_kind = api.list_audit(of_kind).await.unwrap().into_inner();
     assert_eq!(of_kind.entries.len(), 6);
     assert_eq!(of_kind.entries[1].agent_id, "dev-1");
+
+    // Filters that no listing covers together page just the same.
+    let mut token = String::new();
+    let mut one_by_one = Vec::new();
+    loop {
+        let request = pb::ListAuditRequest {
+            task_id: refused.to_string(),
+            kind: "transition".to_owned(),
+            limit: 1,
+            page_token: token,
+            ..Default::default()
+        };
+        let page = api.list_audit(request).await.unwrap().into_inner();
+        assert_eq!((page.total_count, page.total_is_lower_bound), (6, false));
+        one_by_one.extend(page.entries);
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(one_by_one, of_kind.entries);
     assert!(
         of_kind
             .entries

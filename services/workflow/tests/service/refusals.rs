@@ -245,6 +245,15 @@ async fn wrong_roles_are_recorded_and_said(world: World) {
             .iter()
             .all(|entry| entry.seq == 0 && !entry.detail.is_empty())
     );
+    // Without identity the caller is the agent, here as in the history.
+    assert!(
+        trail
+            .entries
+            .iter()
+            .all(|entry| entry.actor == entry.agent_id),
+        "{:?}",
+        trail.entries
+    );
     // Nothing of it moved the task.
     assert_eq!(world.state(task).await.current_state, "pending_arch_review");
     world.stop().await;
