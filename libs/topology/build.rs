@@ -10,7 +10,9 @@ mod model;
 use model::{Topology, constant};
 
 fn main() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../topology.toml");
+    // At run time: a build directory may outlive the checkout that its build script came from.
+    let here = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
+    let file = Path::new(&here).join("../../topology.toml");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/model.rs");
     println!("cargo::rerun-if-changed={}", file.display());

@@ -26,7 +26,7 @@ fn fresh() -> Uuid {
 
 fn props() -> Props {
     let value = json!({ "state": "DRAFT", "title": "a story with much to say" });
-    value.as_object().unwrap().clone()
+    value.as_object().expect("an object").clone()
 }
 
 /// So many events with payloads of half a kilobyte.

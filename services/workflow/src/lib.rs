@@ -30,7 +30,7 @@ pub use config::{Config, KEYS, StartError};
 
 use crate::alarm::Alarm;
 use crate::consumers::{AGENT_WORK, AgentWork, PlanningEvents, STORY_TRANSITIONS};
-use crate::engine::Engine;
+use crate::engine::{Engine, Recent};
 use crate::grpc::WorkflowService;
 use crate::metrics::Metrics;
 use crate::watch::Hub;
@@ -56,6 +56,7 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, StartError> {
         deployment: deps.deployment.clone(),
         alarm: Arc::new(Alarm::default()),
         metrics: Metrics::register(&deps.metrics),
+        recent: Recent::default(),
     });
     let shutdown = deps.tasks.shutdown_token();
     let hub = Arc::new(Hub::new(engine.clone(), config.max_watchers, shutdown));

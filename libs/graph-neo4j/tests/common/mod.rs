@@ -1,7 +1,6 @@
 //! The server that the tests use, if there is one.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![expect(clippy::print_stdout, reason = "a test says what it does not exercise")]
 
 use std::sync::Arc;
 

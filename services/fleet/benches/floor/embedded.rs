@@ -221,6 +221,11 @@ pub fn compare(store: &str, few: &Pages, many: &Pages, report: &mut Report) {
             "ListStories, {which} page of 100, {store}, {} beside {} stories",
             many.total, few.total
         );
-        report.ratio(&what, &[ours.clone()], &[least.clone()], 1.5);
+        report.ratio(
+            &what,
+            std::slice::from_ref(ours),
+            std::slice::from_ref(least),
+            1.5,
+        );
     }
 }

@@ -57,7 +57,7 @@ fn main() {
         machine::print().await;
         match real::Servers::from_environment() {
             Ok(servers) => real::run(&servers, &wanted, &mut report).await,
-            Err(why) => report.skip("transition, reads and listing on Neo4j and NATS", why),
+            Err(why) => report.skip("transition, reads and listing on Neo4j and NATS", &why),
         }
         if wanted("embedded") {
             embedded::throughput(&mut report).await;

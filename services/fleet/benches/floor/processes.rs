@@ -55,14 +55,14 @@ pub async fn run(report: &mut Report) {
 async fn services(report: &mut Report) {
     let servers = match Servers::from_environment() {
         Ok(servers) => servers,
-        Err(why) => return report.skip("memory of the services on Neo4j and NATS", why),
+        Err(why) => return report.skip("memory of the services on Neo4j and NATS", &why),
     };
     // It brings the streams up to date, which the services only check.
     let up = servers.up().await;
     idle("fleet up, Neo4j + NATS", &up, report).await;
     for name in ["fleet-planning", "fleet-workflow"] {
         let Some(binary) = product::sibling(name) else {
-            report.skip(name, format!("not built: cargo build --release -p {name}"));
+            report.skip(name, &format!("not built: cargo build --release -p {name}"));
             continue;
         };
         let service = Product::service(&binary, &servers.variables())
@@ -81,7 +81,7 @@ async fn idle(what: &str, product: &Product, report: &mut Report) {
     tokio::time::sleep(IDLE).await;
     let used = before.and_then(|before| Some(product.ticks()?.saturating_sub(before)));
     let Some(resident) = product.resident() else {
-        return report.skip(what, "no /proc/PID/status here".into());
+        return report.skip(what, "no /proc/PID/status here");
     };
     #[expect(clippy::cast_precision_loss, reason = "memory in KiB")]
     let mib = resident as f64 / 1024.0;

@@ -147,7 +147,7 @@ pub async fn run(servers: &Servers, wanted: &impl Fn(&str) -> bool, report: &mut
             listing(&clients, &bare, &epic, report).await;
         } else {
             let why = "100,000 stories would be in the way of others; scripts/bench".to_owned();
-            report.skip("ListStories on Neo4j", why);
+            report.skip("ListStories on Neo4j", &why);
         }
     }
     product.stop().await;

@@ -94,7 +94,7 @@ impl Report {
     }
 
     /// What was not measured, and why.
-    pub fn skip(&mut self, what: &str, why: String) {
+    pub fn skip(&mut self, what: &str, why: &str) {
         println!("not measured: {what} ({why})");
         self.skipped.push(format!("not measured: {what} ({why})"));
     }

@@ -27,7 +27,13 @@ pub(super) fn claim(
         return claim_held(step, actor, wanted, lease);
     }
     let here: Vec<&Rule> = machine.rules_from(run.state).filter(claiming).collect();
-    if !here.is_empty() && !claims_anything(machine, run, actor.role) {
+    // Who names no action wants whatever the state offers; if it offers that to other roles
+    // only, it is the role that is wrong, not the moment.
+    let offered = match wanted {
+        None => here.iter().any(|rule| plays(run, rule, actor.role)),
+        Some(_) => claims_anything(machine, run, actor.role),
+    };
+    if !here.is_empty() && !offered {
         let action = wanted.unwrap_or(here[0].action);
         return Err(role_rejection(run, &here, actor.role, action));
     }

@@ -1,10 +1,12 @@
 //! Read, decide, commit: the shell round the domain. Calls, consumers and timers all change
 //! tasks through here.
 //!
-//! Round trips to the store: a change of a task is one read and one commit. The change that
-//! ends a task needs one read more (the story's execution and the tasks that build on it).
+//! Round trips to the store: a change of a task is one commit, and one read before it unless
+//! this process made the last change ([`Recent`]). The change that ends a task needs one read
+//! more (the story's execution and the tasks that build on it).
 
 mod plan;
+mod recent;
 mod said;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use fleet_graph::{
 use fleet_types::{Action, Clock, Ids, Role, TaskId, Timestamp};
 
 pub(crate) use self::plan::Plan;
+pub(crate) use self::recent::Recent;
 use crate::alarm::Alarm;
 use crate::domain::{Change, Command, Notice, Rejection, StoryRun, TaskRun, decide, task_ended};
 use crate::fsm::Machine;
@@ -99,6 +102,7 @@ pub(crate) struct Engine {
     pub deployment: String,
     pub alarm: Arc<Alarm>,
     pub metrics: Metrics,
+    pub recent: Recent,
 }
 
 /// What is asked of [`Engine::change`].
@@ -150,33 +154,22 @@ impl Engine {
         request: &(dyn Fn(&Done) -> Option<Request> + Sync),
     ) -> Result<Done, ChangeError> {
         for attempt in 0..MAX_ATTEMPTS {
-            let Some(stored) = self.load(ask.task, ask.cause.deadline).await? else {
-                return Err(ChangeError::Unknown);
-            };
-            if let Some(reason) = ask.refusal {
-                let (reason, stored) = (reason.to_owned(), Box::new(stored));
-                return Err(ChangeError::NotAllowed { reason, stored });
-            }
-            if let Some(expected) = ask.expected_version.filter(|v| *v != stored.version) {
-                return Err(ChangeError::StaleVersion {
-                    expected,
-                    current: stored.version,
-                });
-            }
             let now = self.clock.now();
-            let change = match decide(&self.machine, &stored.run, ask.command, now) {
-                Ok(Some(change)) => change,
-                Ok(None) => {
-                    return Ok(Done {
-                        run: stored.run,
-                        version: stored.version,
-                    });
-                }
-                Err(rejection) => {
-                    return Err(ChangeError::Rejected {
-                        rejection,
-                        stored: Box::new(stored),
-                    });
+            let (stored, change) = match self.remembered(ask, now).filter(|_| attempt == 0) {
+                Some(decided) => decided,
+                None => {
+                    let Some(stored) = self.load(ask.task, ask.cause.deadline).await? else {
+                        return Err(ChangeError::Unknown);
+                    };
+                    match self.judge(&stored, ask, now)? {
+                        Some(change) => (stored, change),
+                        None => {
+                            return Ok(Done {
+                                run: stored.run,
+                                version: stored.version,
+                            });
+                        }
+                    }
                 }
             };
             match self.commit(&stored, change, now, ask.cause, request).await {
@@ -189,6 +182,39 @@ impl Engine {
         Err(ChangeError::Contended)
     }
 
+    /// A change of the task as this process last wrote it; `None` if that is not remembered,
+    /// or if anything but a change would come of it.
+    fn remembered(&self, ask: &Ask<'_>, now: Timestamp) -> Option<(Stored, Change)> {
+        let stored = self.recent.take(ask.task)?;
+        let change = self.judge(&stored, ask, now).ok()??;
+        Some((stored, change))
+    }
+
+    /// What comes of the command on this task; `None` = it is as wanted already.
+    fn judge(
+        &self,
+        stored: &Stored,
+        ask: &Ask<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Change>, ChangeError> {
+        if let Some(reason) = ask.refusal {
+            let (reason, stored) = (reason.to_owned(), Box::new(stored.clone()));
+            return Err(ChangeError::NotAllowed { reason, stored });
+        }
+        if let Some(expected) = ask.expected_version.filter(|v| *v != stored.version) {
+            return Err(ChangeError::StaleVersion {
+                expected,
+                current: stored.version,
+            });
+        }
+        decide(&self.machine, &stored.run, ask.command, now).map_err(|rejection| {
+            ChangeError::Rejected {
+                rejection,
+                stored: Box::new(stored.clone()),
+            }
+        })
+    }
+
     async fn commit(
         &self,
         before: &Stored,
@@ -198,17 +224,18 @@ impl Engine {
         request: &(dyn Fn(&Done) -> Option<Request> + Sync),
     ) -> Result<Done, ChangeError> {
         let mut plan = Plan::new(self, cause, now);
-        let version = plan.change(before, &change);
+        let after = plan.change(before, &change);
         if change.run.is_over(&self.machine) {
             self.consequences(&mut plan, &change, now, cause.deadline)
                 .await?;
         }
         let done = Done {
-            run: change.run.clone(),
-            version,
+            run: after.run.clone(),
+            version: after.version,
         };
         plan.commit.request = request(&done);
         self.send(plan, cause.deadline).await?;
+        self.recent.put(after);
         self.metrics.count(&self.machine, &change);
         Ok(done)
     }

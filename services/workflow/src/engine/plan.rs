@@ -48,15 +48,19 @@ impl<'a> Plan<'a> {
         self.steps(change);
     }
 
-    /// A task that changed. Gives the version it will have.
-    pub fn change(&mut self, before: &Stored, change: &Change) -> i64 {
+    /// A task that changed. Gives it as it will be stored.
+    pub fn change(&mut self, before: &Stored, change: &Change) -> Stored {
         let timer = self.timer(&change.run, before.run.due_at, before.timer_version);
         let row = TaskRunRow::new(&self.engine.machine, &change.run, timer);
         let key = run_key(&change.run.task);
         self.commit
             .update(key, before.version, row.ord(), row.props());
         self.steps(change);
-        before.version + 1
+        Stored {
+            run: change.run.clone(),
+            version: before.version + 1,
+            timer_version: timer,
+        }
     }
 
     /// An execution of a story; `before` = as it is stored, if it is.

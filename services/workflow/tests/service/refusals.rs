@@ -122,7 +122,7 @@ async fn unknown_wrong_state_and_blocked(world: World) {
         .unwrap_err();
     assert_eq!(
         why(&status),
-        (Code::FailedPrecondition, "NOT_CLAIMABLE".to_owned())
+        (Code::PermissionDenied, "ROLE_NOT_ALLOWED".to_owned())
     );
     let status = api
         .claim_task(claim(blocked, "developer", "dev-1"))
