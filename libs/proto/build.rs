@@ -11,7 +11,8 @@ const CONTRACTS: [&str; 2] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
+    let root = Path::new(&here).join("../../proto");
     println!("cargo::rerun-if-changed=build.rs");
     for contract in CONTRACTS {
         println!("cargo::rerun-if-changed={}", root.join(contract).display());
