@@ -21,7 +21,7 @@ use crate::{
     graph::{Retries, begin, only_row, share},
     pool::Lease,
     queries::{self, INBOX, MARKER, REQUEST},
-    value::{Params, integer, list, map, number, properties, size, text},
+    value::{Params, integer, list, map, number, properties, seal, size, text},
 };
 
 /// Expected of a row: not there.
@@ -298,9 +298,12 @@ impl<'a> Plan<'a> {
             let path = write.key().path();
             match write {
                 NodeWrite::Create { ord, props, .. } | NodeWrite::Update { ord, props, .. } => {
+                    let version = write.expected() + 1;
+                    let sum = seal(&path, version, ord, props);
                     let mut props = properties(props);
                     props.put(BoltString::new("_ord"), text(ord));
-                    props.put(BoltString::new("_version"), integer(write.expected() + 1));
+                    props.put(BoltString::new("_version"), integer(version));
+                    props.put(BoltString::new("_sum"), integer(sum));
                     let i = self.place(&path);
                     props.put(BoltString::new("_key"), text(&path));
                     let label = text(write.key().label().as_str());

@@ -1,17 +1,18 @@
 //! Reads, and rows of the driver as nodes and edges of the port.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use fleet_graph::{
     CorruptRow, Deadline, EXACT_TOTAL, Edge, EdgeType, Index, Node, NodeKey, Page, PastRequest,
     Props, ReadError, RequestKey, Scan, Subgraph, Total, Unavailable, Walk, check_values,
 };
-use neo4rs::{DeError, Row};
+use neo4rs::{DeError, Query, Row};
 use serde_json::Value;
 
 use crate::{
     Neo4j, commit, queries,
-    value::{Params, bolt, list, number, text},
+    value::{Params, bolt, list, number, seal, text},
 };
 
 /// A column of the only row that a query gives.
@@ -34,25 +35,31 @@ fn unreadable(reason: &str) -> ReadError {
     .into()
 }
 
-/// A node from its properties.
-fn node(mut props: Props) -> Result<Node, ReadError> {
+/// How often nodes are read again that were seen in the middle of a commit.
+const TORN_TRIES: u32 = 10;
+
+/// A node from its properties, and whether its checksum fits them.
+fn node(mut props: Props) -> Result<(Node, bool), ReadError> {
     let path = props.remove("_key");
-    let key = path
-        .as_ref()
-        .and_then(Value::as_str)
-        .and_then(NodeKey::from_path);
-    let key = key.ok_or_else(|| unreadable(&format!("a node with the key {path:?}")))?;
+    let path = path.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let key = NodeKey::from_path(path)
+        .ok_or_else(|| unreadable(&format!("a node with the key {path:?}")))?;
     let version = props
         .remove("_version")
         .and_then(|version| version.as_i64());
-    let ord = props.remove("_ord");
+    let (ord, sum) = (props.remove("_ord"), props.remove("_sum"));
     match (version, ord) {
-        (Some(version), Some(Value::String(ord))) => Ok(Node {
-            key,
-            version,
-            ord,
-            props,
-        }),
+        (Some(version), Some(Value::String(ord))) => {
+            let sum = sum.as_ref().and_then(Value::as_i64);
+            let whole = sum == Some(seal(path, version, &ord, &props));
+            let node = Node {
+                key,
+                version,
+                ord,
+                props,
+            };
+            Ok((node, whole))
+        }
         _ => Err(CorruptRow {
             key,
             problem: "has no version or no ord".into(),
@@ -61,8 +68,47 @@ fn node(mut props: Props) -> Result<Node, ReadError> {
     }
 }
 
-fn nodes(rows: Vec<Props>) -> Result<Vec<Node>, ReadError> {
-    rows.into_iter().map(node).collect()
+fn nodes(rows: Vec<Props>) -> Result<(Vec<Node>, bool), ReadError> {
+    let read = rows.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
+    let whole = read.iter().all(|(_, whole)| *whole);
+    Ok((read.into_iter().map(|(node, _)| node).collect(), whole))
+}
+
+/// Runs a query that gives nodes, again as long as one of them is seen in the middle of a
+/// commit. What does not change from one try to the next was written by somebody else than
+/// this adapter, and is given as it is.
+async fn read_nodes(
+    store: &Neo4j,
+    deadline: Deadline,
+    query: impl Fn() -> Query + Send + Sync,
+) -> Result<(Option<Row>, Vec<Node>), ReadError> {
+    let mut tries = 0;
+    let mut before = None;
+    loop {
+        let row = store.read(deadline, &query).await?;
+        let read = nodes(column(&row, "nodes")?);
+        tries += 1;
+        let last = tries >= TORN_TRIES || deadline.left().is_zero();
+        match read {
+            Ok((nodes, true)) => return Ok((row, nodes)),
+            Ok((nodes, false)) if last && before.as_ref() == Some(&nodes) => {
+                tracing::warn!("nodes without a fitting checksum: changed by other means");
+                return Ok((row, nodes));
+            }
+            Ok((nodes, false)) if !last => before = Some(nodes),
+            Ok((_, false)) => {
+                return Err(Unavailable {
+                    store: "neo4j",
+                    reason: "nodes change faster than they can be read".into(),
+                    retryable: true,
+                }
+                .into());
+            }
+            Err(error) if last => return Err(error),
+            Err(_) => before = None,
+        }
+        tokio::time::sleep(Duration::from_millis(u64::from(tries))).await;
+    }
 }
 
 pub(crate) async fn get(
@@ -78,11 +124,8 @@ pub(crate) async fn get(
         let paths = paths.iter().map(|path| text(path));
         Params::new().with("keys", list(paths)).query(queries::GET)
     };
-    let row = store.read(deadline, query).await?;
-    let found: Vec<Props> = column(&row, "nodes")?;
-    let found = nodes(found)?
-        .into_iter()
-        .map(|node| (node.key.clone(), node));
+    let (_, found) = read_nodes(store, deadline, query).await?;
+    let found = found.into_iter().map(|node| (node.key.clone(), node));
     let found: HashMap<NodeKey, Node> = found.collect();
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
 }
@@ -129,8 +172,7 @@ pub(crate) async fn scan(
         }
         params.query(queries::scan_of(scan))
     };
-    let row = store.read(deadline, query).await?;
-    let mut nodes = nodes(column(&row, "nodes")?)?;
+    let (row, mut nodes) = read_nodes(store, deadline, query).await?;
     let more = nodes.len() > scan.limit;
     nodes.truncate(scan.limit);
     let total = match scan.total {
@@ -203,12 +245,10 @@ pub(crate) async fn walk(
             .with("edges", number(10 * walk.max_nodes + 10_000))
             .query(queries::walk(&walk.steps))
     };
-    let row = store.read(deadline, query).await?;
-    let mut found: Vec<Props> = column(&row, "nodes")?;
+    let (row, mut nodes) = read_nodes(store, deadline, query).await?;
     let cut: bool = column(&row, "cut")?;
-    let truncated = cut || found.len() > walk.max_nodes;
-    found.truncate(walk.max_nodes);
-    let mut nodes = nodes(found)?;
+    let truncated = cut || nodes.len() > walk.max_nodes;
+    nodes.truncate(walk.max_nodes);
     nodes.sort_by(|x, y| x.key.cmp(&y.key));
     let found: Vec<(String, String, String, Props)> = column(&row, "edges")?;
     let mut edges = Vec::with_capacity(found.len());

@@ -31,6 +31,27 @@ pub(crate) fn properties(props: &Props) -> BoltMap {
     map
 }
 
+/// A checksum over everything that a node says of itself. Readers take no locks, so the server
+/// may show a node in the middle of somebody's commit, with some properties of the new version
+/// and some missing or old; the checksum tells.
+pub(crate) fn seal(path: &str, version: i64, ord: &str, props: &Props) -> i64 {
+    let mut sum = crc32fast::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        sum.update(&bytes.len().to_le_bytes());
+        sum.update(bytes);
+    };
+    part(path.as_bytes());
+    part(&version.to_le_bytes());
+    part(ord.as_bytes());
+    let mut props: Vec<_> = props.iter().filter(|(_, value)| !value.is_null()).collect();
+    props.sort_by_key(|(name, _)| *name);
+    for (name, value) in props {
+        part(name.as_bytes());
+        part(value.to_string().as_bytes());
+    }
+    i64::from(sum.finalize())
+}
+
 /// A list of anything.
 pub(crate) fn list<T: Into<BoltType>>(items: impl IntoIterator<Item = T>) -> BoltType {
     let items: Vec<BoltType> = items.into_iter().map(Into::into).collect();
