@@ -79,6 +79,7 @@ macro_rules! conformance_tests {
             pruning_takes_only_what_is_old
             one_of_many_creates_wins
             one_of_many_updates_wins
+            a_read_never_sees_half_a_commit
             guards_hold_while_others_write
             an_end_deleted_meanwhile_leaves_no_half_relation
             a_lost_reply_is_still_a_success

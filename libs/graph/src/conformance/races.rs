@@ -1,12 +1,16 @@
 //! Commits that meet: exactly one wins, and conditions hold until the end.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::world::{Place, World, assert_is, soon, step, title};
 use crate::{
-    Commit, CommitError, Direction, EdgeType, EdgeWrite, Guard, Label, NodeKey, Receipt, Store,
+    Commit, CommitError, Direction, EdgeType, EdgeWrite, Guard, Label, NodeKey, Props, Receipt,
+    Store,
 };
 
 /// How many commit at once.
@@ -201,4 +205,41 @@ pub async fn an_end_deleted_meanwhile_leaves_no_half_relation(place: &dyn Place)
         let steps = [step(EdgeType::HasTask, Direction::Out, 1)];
         assert_eq!(world.walk(&[&story], &steps, 10).await.edges, vec![]);
     }
+}
+
+/// One writer changes every property of a node again and again; whoever reads it meanwhile
+/// sees one version whole, never some properties of one and some of another.
+pub async fn a_read_never_sees_half_a_commit(place: &dyn Place) {
+    const VERSIONS: i64 = 150;
+    let world = World::open(place).await;
+    let key = world.key(Label::Story);
+    let props_of = |version: i64| -> Props {
+        let text = "x".repeat(usize::try_from(version % 60).unwrap());
+        (0..24)
+            .map(|n| (format!("p{n}"), format!("{version}:{text}").into()))
+            .collect()
+    };
+    let mut commit = world.commit();
+    commit.create(key.clone(), "o", props_of(1));
+    world.a.commit(&commit, soon()).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let mut readers = JoinSet::new();
+    for n in 0..6 {
+        let store = if n % 2 == 0 { &world.a } else { &world.b };
+        let (store, key, done) = (store.clone(), key.clone(), done.clone());
+        readers.spawn(async move {
+            while !done.load(Ordering::Relaxed) {
+                let found = store.get(std::slice::from_ref(&key), soon()).await.unwrap();
+                let node = found.into_iter().next().flatten().unwrap();
+                assert_eq!(node.props, props_of(node.version), "half a commit was seen");
+            }
+        });
+    }
+    for version in 1..VERSIONS {
+        let mut commit = world.commit();
+        commit.update(key.clone(), version, "o", props_of(version + 1));
+        world.b.commit(&commit, soon()).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    readers.join_all().await;
 }
