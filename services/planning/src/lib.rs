@@ -26,7 +26,7 @@
 //! | GetProject, GetEpic, GetStory, GetTask, GetReadiness | 1 | 0 |
 //! | ListProjects, ListEpics, ListStories, ListTasks | 1 page with its total | 0 |
 //! | GetStoryHistory | 1 page with its total (2 if empty) | 0 |
-//! | a workflow event | 1 (0 if it is none of planning's business) | 1 (0 without effect) |
+//! | a workflow event | 1 (0 if it is none of planning's business, or a further claim of an execution that is under way) | 1 (0 without effect) |
 
 pub mod app;
 mod config;

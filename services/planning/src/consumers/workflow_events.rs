@@ -22,6 +22,7 @@ use fleet_events::{Event, HandleError, Handler, Origin, applied};
 use fleet_graph::{Answer, Commit, CommitError, Deadline, Node, NodeKey, Owner, props};
 use fleet_types::{Action, StoryId};
 
+use super::begun::Begun;
 use crate::app::rows::{self, Versioned};
 use crate::app::{App, SOURCE, Scene, write_hops};
 use crate::domain::{RunStep, Story, Task, TaskStatus};
@@ -31,6 +32,7 @@ const CONSUMER: &str = fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS.name;
 /// Handler of the consumer `planning-workflow-events`.
 pub struct WorkflowEvents {
     app: Arc<App>,
+    begun: Begun,
 }
 
 /// What news of a task mean to planning.
@@ -45,7 +47,10 @@ struct News {
 impl WorkflowEvents {
     /// Works on what `app` works on.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app }
+        Self {
+            app,
+            begun: Begun::default(),
+        }
     }
 
     fn scene(&self, event: &Event, deadline: Deadline) -> Scene {
@@ -58,6 +63,9 @@ impl WorkflowEvents {
         event: &Event,
         deadline: Deadline,
     ) -> Result<Result<(), CommitError>, HandleError> {
+        if news.step.is_none() && self.begun.contains(&news.story_id, news.execution) {
+            return Ok(Ok(()));
+        }
         let scene = self.scene(event, deadline);
         let keys = [rows::story(&news.story_id), news.task.clone()];
         let nodes = scene.store.get(&keys, deadline).await?;
@@ -80,10 +88,15 @@ impl WorkflowEvents {
                 commit.update(news.task.clone(), task.version, ord, props(&after));
             }
         }
-        if commit.nodes.is_empty() {
-            return Ok(Ok(()));
+        let outcome = if commit.nodes.is_empty() {
+            Ok(())
+        } else {
+            self.app.send(commit, deadline).await
+        };
+        if outcome.is_ok() && news.began {
+            self.begun.insert(&news.story_id, news.execution);
         }
-        Ok(self.app.send(commit, deadline).await)
+        Ok(outcome)
     }
 
     async fn story_completed(
