@@ -118,7 +118,7 @@ pub(crate) static EVENTS: LazyLock<String> = LazyLock::new(|| format!("{EVENTS_B
 /// The relationship types that a service writes.
 pub(crate) fn edges_of(writer: Owner) -> impl Iterator<Item = EdgeType> {
     let all = EdgeType::ALL.iter().copied();
-    all.filter(move |kind| kind.owner() == writer)
+    all.filter(move |kind| kind.owners().contains(&writer))
 }
 
 /// The text of a commit. Two for each service are enough: the blocks that a commit does not

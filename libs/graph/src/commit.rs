@@ -173,7 +173,7 @@ pub struct Commit {
     /// Unique per attempt-group: retries of one commit keep it, so that a lost reply is
     /// recognised as our own success.
     pub id: Uuid,
-    /// Who writes; checked against [`Label::owner`] and [`EdgeType::owner`].
+    /// Who writes; checked against [`Label::owner`] and [`EdgeType::owners`].
     pub writer: Owner,
     /// When (kept with outbox, inbox and request rows, which are pruned by age).
     pub time: Timestamp,
@@ -332,12 +332,17 @@ impl Commit {
             }
         }
         for edge in &self.edges {
-            check_owner(edge.kind().as_str(), edge.kind().owner(), self.writer)?;
             let (from, to) = match edge {
                 EdgeWrite::Relate(Edge { from, to, .. }) | EdgeWrite::Unrelate { from, to, .. } => {
                     (from, to)
                 }
             };
+            let owner = match edge.kind().owners() {
+                [owner] => *owner,
+                // Several write it, each from what is its own.
+                _ => from.label().owner(),
+            };
+            check_owner(edge.kind().as_str(), owner, self.writer)?;
             check_id(from)?;
             check_id(to)?;
             if let EdgeWrite::Relate(edge) = edge {

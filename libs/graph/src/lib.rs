@@ -8,12 +8,18 @@
 //! This crate knows nothing about what the nodes mean; services do. It knows only who may
 //! write which kind ([`Label::owner`]).
 
+mod around;
 mod commit;
 pub mod conformance;
 mod model;
 mod read;
+mod search;
 mod store;
 
+pub use around::{
+    Branch, Columns, Digest, Digested, MAX_BRANCHES, MAX_PATH, Path, Reached, Sketch, Sketched,
+    Versions,
+};
 pub use commit::{
     Answer, Commit, EdgeWrite, Guard, MAX_COMMIT_BYTES, MAX_WRITES, NodeWrite, OutboxEvent,
     Receipt, Request, RequestKey,
@@ -24,6 +30,9 @@ pub use model::{
 pub use read::{
     Direction, EXACT_TOTAL, Index, MAX_PAGE, MAX_STEPS, MAX_WALK_NODES, Page, Scan, Step, Subgraph,
     Total, Walk, check_values,
+};
+pub use search::{
+    Hits, MAX_HITS, MAX_NODE_TERMS, MAX_TERM, MAX_TERMS, Search, SearchIndex, terms, weight,
 };
 pub use store::{
     CommitError, Deadline, GraphStore, Outbox, PastRequest, Pruning, ReadError, Store, Unavailable,

@@ -72,13 +72,21 @@ labels! {
     Timer: Workflow,
     /// Something an auditor wants to see: refused roles, claims, overrides.
     AuditEntry: Workflow,
+    /// The context of a story, and the count of its changes: id of the story.
+    StoryContext: Context,
     /// `DEC-…`: what was decided and why.
     Decision: Context,
+    /// Something that happened to a story, worth telling: `<story>/<event>`.
+    Event: Context,
+    /// A step of a story from phase to phase: `<story>/<seq>`.
+    PhaseTransition: Context,
+    /// A summary of a story so far: `<story>/<id>`.
+    Summary: Context,
 }
 
 /// Declares the closed list of relationship types, likewise.
 macro_rules! edges {
-    ($($(#[$meta:meta])* $edge:ident = $name:literal: $owner:ident),+ $(,)?) => {
+    ($($(#[$meta:meta])* $edge:ident = $name:literal: $($owner:ident)|+),+ $(,)?) => {
         /// The kind of a relationship. Closed, like [`Label`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum EdgeType { $($(#[$meta])* $edge),+ }
@@ -92,9 +100,10 @@ macro_rules! edges {
                 match self { $(Self::$edge => $name),+ }
             }
 
-            /// The only service that may write relationships of this kind.
-            pub const fn owner(self) -> Owner {
-                match self { $(Self::$edge => Owner::$owner),+ }
+            /// The only services that may write relationships of this kind: one, or of
+            /// several each from the nodes that are its own.
+            pub const fn owners(self) -> &'static [Owner] {
+                match self { $(Self::$edge => &[$(Owner::$owner),+]),+ }
             }
 
             /// The type of that name.
@@ -114,8 +123,8 @@ edges! {
     HasPlan = "HAS_PLAN": Planning,
     /// Story → Task
     HasTask = "HAS_TASK": Planning,
-    /// Task → the Task it waits for
-    DependsOn = "DEPENDS_ON": Planning,
+    /// Task → the Task it waits for; Decision → the Decision it rests on
+    DependsOn = "DEPENDS_ON": Planning | Context,
     /// Story → DecisionReview
     HasReview = "HAS_REVIEW": Planning,
     /// Story → StoryTransition
@@ -126,6 +135,20 @@ edges! {
     HasHop = "HAS_HOP": Workflow,
     /// Story → Decision
     HasDecision = "HAS_DECISION": Context,
+    /// Story → StoryContext
+    HasContext = "HAS_CONTEXT": Context,
+    /// Story → Event
+    HasEvent = "HAS_EVENT": Context,
+    /// Story → PhaseTransition
+    HasPhase = "HAS_PHASE": Context,
+    /// Story → Summary
+    HasSummary = "HAS_SUMMARY": Context,
+    /// Decision → the Task it has a say in
+    Affects = "AFFECTS": Context,
+    /// Decision → the Decision it takes the place of
+    Supersedes = "SUPERSEDES": Context,
+    /// Decision → the Decision it was weighed against
+    AlternativeOf = "ALTERNATIVE_OF": Context,
 }
 
 /// Which node: its kind and its id. Written `Label/id` in stores and errors.
@@ -201,7 +224,7 @@ impl Node {
 }
 
 /// A stored node that does not read as what it should be.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("stored node {key} does not read as its kind: {problem}")]
 pub struct CorruptRow {
     /// Which node.

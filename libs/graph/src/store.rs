@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    Commit, CorruptRow, Index, Node, NodeKey, OutboxEvent, Page, Receipt, RequestKey, Scan,
-    Subgraph, Total, Walk,
+    Commit, CorruptRow, Digest, Digested, Hits, Index, Node, NodeKey, OutboxEvent, Page, Receipt,
+    RequestKey, Scan, Search, Sketch, Sketched, Subgraph, Total, Walk,
 };
 
 /// Until when an answer is of use. Every call of a port has one; adapters give
@@ -159,6 +159,30 @@ pub trait GraphStore: Send + Sync {
 
     /// A bounded walk. One round trip.
     async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError>;
+
+    /// A few columns of everything near a node. One round trip.
+    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
+        let _ = (sketch, deadline);
+        Err(ReadError::Invalid("sketch".to_owned()))
+    }
+
+    /// The versions around a node and, in the same round trip, the nodes with these keys (as
+    /// [`Self::get`] gives them).
+    async fn digest(
+        &self,
+        digest: &Digest,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        let _ = (digest, keys, deadline);
+        Err(ReadError::Invalid("digest".to_owned()))
+    }
+
+    /// Nodes that have all the words of a search. One round trip.
+    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
+        let _ = (search, deadline);
+        Err(ReadError::Invalid("search".to_owned()))
+    }
 
     /// Whether the store answers.
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable>;

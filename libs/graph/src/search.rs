@@ -1,0 +1,169 @@
+//! Search by words. What a word is, which fields hold words and which order hits come in is
+//! decided here, once, so that every adapter finds the same.
+
+use crate::{Label, Node, Props};
+
+/// Most words of one search; more are refused.
+pub const MAX_TERMS: usize = 16;
+/// Most hits of one search.
+pub const MAX_HITS: usize = 1_000;
+/// Longest word that is told apart, in characters; longer ones are cut there.
+pub const MAX_TERM: usize = 64;
+/// Most different words of one node that can be searched for.
+pub const MAX_NODE_TERMS: usize = 2_000;
+
+/// Declares the closed list of what can be searched.
+macro_rules! searches {
+    ($($(#[$meta:meta])* $name:ident: $label:ident [$($field:literal),+]),+ $(,)?) => {
+        /// Nodes of one label, searched by the words of some of their properties.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum SearchIndex { $($(#[$meta])* $name),+ }
+
+        impl SearchIndex {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The label that is searched.
+            pub const fn label(self) -> Label {
+                match self { $(Self::$name => Label::$label),+ }
+            }
+
+            /// The properties (texts or lists of texts) whose words count, the weightiest first.
+            pub const fn fields(self) -> &'static [&'static str] {
+                match self { $(Self::$name => &[$($field),+]),+ }
+            }
+
+            /// A name for the index in a store, stable and unique.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+        }
+    };
+}
+
+searches! {
+    /// Decisions of all stories.
+    Decisions: Decision ["title", "rationale", "alternatives", "decision_type"],
+    /// Tasks of all stories.
+    Tasks: Task ["title", "description", "acceptance_criteria"],
+}
+
+impl SearchIndex {
+    /// The index that nodes of this label are in.
+    pub fn of(label: Label) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|index| index.label() == label)
+    }
+
+    /// The words of a node by which it is found: each once, in order, at most
+    /// [`MAX_NODE_TERMS`].
+    pub fn terms_of(self, props: &Props) -> Vec<String> {
+        let mut found = std::collections::BTreeSet::new();
+        for field in self.fields() {
+            match props.get(*field) {
+                Some(serde_json::Value::String(text)) => found.extend(terms(text)),
+                Some(serde_json::Value::Array(items)) => {
+                    let texts = items.iter().filter_map(serde_json::Value::as_str);
+                    found.extend(texts.flat_map(terms));
+                }
+                _ => {}
+            }
+        }
+        found.into_iter().take(MAX_NODE_TERMS).collect()
+    }
+}
+
+/// The words of a text, in its order, as they are compared: letters and digits, lower case.
+pub fn terms(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let lower = word.chars().flat_map(char::to_lowercase);
+            // Lower case of some letters brings marks that are no letters.
+            lower
+                .filter(|c| c.is_alphanumeric())
+                .take(MAX_TERM)
+                .collect()
+        })
+}
+
+/// A search: nodes that have every one of these words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// What is searched.
+    pub index: SearchIndex,
+    /// The words, as [`terms`] gives them; 1 to [`MAX_TERMS`].
+    pub terms: Vec<String>,
+    /// Only nodes whose `story_id` is this.
+    pub story_id: Option<String>,
+    /// At most so many; 1 to [`MAX_HITS`].
+    pub limit: usize,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Hits {
+    /// The nodes with the most weight first, see [`weight`]; ties in order of their key.
+    pub nodes: Vec<Node>,
+    /// Whether there are more than were wanted. Which [`MAX_HITS`] are weighed is decided by
+    /// the order of keys, so a search that is too broad gives the same answer everywhere, too.
+    pub more: bool,
+}
+
+impl Search {
+    /// Checks the bounds, and that the words are words.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=MAX_TERMS).contains(&self.terms.len()) {
+            return Err(format!("{} words; 1 to {MAX_TERMS}", self.terms.len()));
+        }
+        if !(1..=MAX_HITS).contains(&self.limit) {
+            return Err(format!("{} hits; 1 to {MAX_HITS}", self.limit));
+        }
+        let word = |term: &String| terms(term).eq([term.clone()]);
+        match self.terms.iter().find(|term| !word(term)) {
+            Some(term) => Err(format!("{term:?} is no word")),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts candidates (at most [`MAX_HITS`], the first in order of their keys) into the order
+    /// of [`Hits::nodes`] and cuts to the limit.
+    pub fn rank(&self, candidates: Vec<Node>, more: bool) -> Hits {
+        let mut weighed: Vec<_> = candidates
+            .into_iter()
+            .map(|node| (weight(self, &node), node))
+            .collect();
+        weighed.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.key.cmp(&y.key)));
+        let more = more || weighed.len() > self.limit;
+        weighed.truncate(self.limit);
+        Hits {
+            nodes: weighed.into_iter().map(|(_, node)| node).collect(),
+            more,
+        }
+    }
+}
+
+/// How much a node has to do with a search: each occurrence of a word counts the weight of its
+/// field (the first field most), at most three times for each word and field.
+pub fn weight(search: &Search, node: &Node) -> u64 {
+    const MOST: usize = 3;
+    let fields = search.index.fields();
+    let mut sum = 0;
+    for (at, field) in fields.iter().enumerate() {
+        let texts: Vec<&str> = match node.props.get(*field) {
+            Some(serde_json::Value::String(text)) => vec![text],
+            Some(serde_json::Value::Array(items)) => {
+                items.iter().filter_map(serde_json::Value::as_str).collect()
+            }
+            _ => continue,
+        };
+        let words: Vec<String> = texts.into_iter().flat_map(terms).collect();
+        for term in &search.terms {
+            let times = words.iter().filter(|word| *word == term).count().min(MOST);
+            sum += (times << (2 * (fields.len() - 1 - at))) as u64;
+        }
+    }
+    sum
+}
