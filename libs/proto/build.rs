@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The contracts, relative to the `proto` directory.
-const CONTRACTS: [&str; 2] = [
+const CONTRACTS: [&str; 3] = [
+    "fleet/context/v1/context.proto",
     "fleet/planning/v2/planning.proto",
     "fleet/workflow/v1/workflow.proto",
 ];

@@ -9,6 +9,13 @@ use fleet_types::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use heard::{
+    DecidedThere, DeliberationCompleted, RehydrateRequest, TaskDispatched, UpdateChange,
+    UpdateRequest, WorkArtifacts, WorkCompleted, WorkOutcome,
+};
+
+mod heard;
+
 /// A payload knows its subject.
 pub trait Payload: Serialize {
     /// The subject, e.g. `planning.story.created`.
@@ -318,6 +325,90 @@ payloads! {
         /// Why it was refused, for people.
         reason: String,
     }
+    /// The context of a story has a new version.
+    ContextUpdated = "context.events.updated" {
+        /// The story.
+        story_id: StoryId,
+        /// Counts the changes of the story's context.
+        version: i64,
+        /// What changed: `decision:DEC-…`, `task:T-…`, `milestone:…`, `summary:…`,
+        /// `phase:BUILD`, `story:s-…`, `plan:PL-…`.
+        changed: Vec<String>,
+        /// Of what was changed: SHA-256, first 16 hexadecimal digits.
+        hash: String,
+    }
+    /// A decision was recorded.
+    DecisionAdded = "context.decision.added" {
+        /// The story.
+        story_id: StoryId,
+        /// The decision.
+        decision_id: DecisionId,
+        /// Its title, redacted.
+        title: String,
+        /// What kind of decision.
+        decision_type: String,
+        /// Its status.
+        status: String,
+        /// The role that decided it; may be empty.
+        decided_by: String,
+        /// Tasks it has a say in.
+        #[serde(default)]
+        affects: Vec<TaskId>,
+        /// Decisions it takes the place of.
+        #[serde(default)]
+        supersedes: Vec<DecisionId>,
+    }
+    /// What came of a request to change a story's context.
+    UpdateAnswered = "context.update.response" {
+        /// The story, as it was named.
+        story_id: String,
+        /// `success` or `error`.
+        status: String,
+        /// The version of the story's context from now on; 0 after an error.
+        version: i64,
+        /// Of what was changed; empty after an error.
+        hash: String,
+        /// Remarks.
+        warnings: Vec<String>,
+        /// What was wrong; empty after success.
+        #[serde(default)]
+        error: String,
+        /// The event that asked.
+        request: String,
+    }
+    /// What came of a request to put the packs of a story together.
+    RehydrateAnswered = "context.rehydrate.response" {
+        /// The story, as it was named.
+        case_id: String,
+        /// `success` or `error`.
+        status: String,
+        /// Milliseconds since 1970-01-01 UTC; 0 after an error.
+        generated_at_ms: i64,
+        /// How many packs there are.
+        packs_count: u64,
+        /// Under which id they are kept; empty after an error.
+        bundle_id: String,
+        /// Decisions of the story.
+        #[serde(default)]
+        decisions: u64,
+        /// Relations between them.
+        #[serde(default)]
+        decision_edges: u64,
+        /// Tasks they have a say in.
+        #[serde(default)]
+        impacts: u64,
+        /// Milestones.
+        #[serde(default)]
+        events: u64,
+        /// The roles.
+        #[serde(default)]
+        roles: Vec<String>,
+        /// What was wrong; empty after success.
+        #[serde(default)]
+        error: String,
+        /// The event that asked.
+        request: String,
+    }
 }
 
 /// One task of a released story, as the workflow needs it.
@@ -342,79 +433,6 @@ pub struct ReleasedTask {
 
 fn one() -> i32 {
     1
-}
-
-/// An agent reports work. Consumed, never said by planning or workflow. Two spellings are in
-/// use among producers; both are accepted.
-///
-/// Subject `agent.work.completed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct WorkCompleted {
-    /// The task.
-    pub task_id: TaskId,
-    /// What was done.
-    #[serde(alias = "action_performed")]
-    pub action: Action,
-    /// In which role.
-    #[serde(alias = "role")]
-    pub actor_role: Role,
-    /// By which agent.
-    #[serde(default)]
-    pub agent_id: Option<AgentId>,
-    /// The epoch of the claim under which it was done; the fencing token.
-    #[serde(default)]
-    pub claim_epoch: Option<i64>,
-    /// A reviewer's words.
-    #[serde(default)]
-    pub feedback: Option<String>,
-    /// The branch, if flat.
-    #[serde(default)]
-    pub branch: Option<String>,
-    /// The commit, if flat.
-    #[serde(default)]
-    pub commit_sha: Option<String>,
-    /// Files changed, if flat.
-    #[serde(default)]
-    pub files_changed: Vec<String>,
-    /// The nested spelling of the outcome.
-    #[serde(default)]
-    pub result: Option<WorkOutcome>,
-    /// When the agent says it was done; kept, never used for order.
-    pub timestamp: Timestamp,
-}
-
-/// The nested outcome of [`WorkCompleted`].
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct WorkOutcome {
-    /// Whether the agent succeeded.
-    #[serde(default)]
-    pub success: bool,
-    /// How many operations it took.
-    #[serde(default)]
-    pub operations_count: i64,
-    /// What was made.
-    #[serde(default)]
-    pub artifacts: WorkArtifacts,
-    /// Why it was done so.
-    #[serde(default)]
-    pub reasoning: String,
-}
-
-/// What an agent made.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct WorkArtifacts {
-    /// The branch.
-    #[serde(default)]
-    pub branch: Option<String>,
-    /// The commit.
-    #[serde(default)]
-    pub commit_sha: Option<String>,
-    /// Files changed.
-    #[serde(default)]
-    pub files_changed: Vec<String>,
 }
 
 #[cfg(test)]

@@ -8,6 +8,21 @@
 /// included; what gRPC server reflection serves.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 
+/// Context: what an agent is given to know, with its receipt.
+pub mod context {
+    /// `fleet.context.v1`.
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::needless_pass_by_value,
+        reason = "generated code; its comments are those of the contract"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("fleet.context.v1");
+    }
+}
+
 /// Planning: projects, epics, stories, tasks, gates.
 pub mod planning {
     /// `fleet.planning.v2`.
@@ -69,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_descriptor_set_names_both_services_and_all_their_calls() {
+    fn the_descriptor_set_names_every_service_and_all_their_calls() {
         let calls = |package| -> Vec<String> {
             file(package)
                 .service
@@ -81,6 +96,9 @@ mod tests {
                 })
                 .collect()
         };
+        let context = calls("fleet.context.v1");
+        assert_eq!(context.len(), 13);
+        assert!(context.contains(&"ContextService/GetGraphRelationships".to_owned()));
         let planning = calls("fleet.planning.v2");
         assert_eq!(planning.len(), 22);
         assert!(planning.contains(&"PlanningService/ApprovePlan".to_owned()));
@@ -99,6 +117,7 @@ mod tests {
                     .count()
             })
         };
+        assert!(commented("fleet.context.v1") > 200);
         assert!(commented("fleet.planning.v2") > 200);
         assert!(commented("fleet.workflow.v1") > 150);
     }
@@ -106,6 +125,32 @@ mod tests {
     /// Numbers every published client depends on, and those all our additions share.
     #[test]
     fn field_numbers_are_the_published_ones() {
+        for (message, field, expected) in [
+            ("GetContextRequest", "token_budget", 5),
+            ("GetContextResponse", "blocks", 5),
+            ("GetContextResponse", "receipt", 110),
+            ("ContextChange", "reason", 5),
+            ("UpdateContextResponse", "warnings", 3),
+            ("RehydrateSessionRequest", "ttl_seconds", 7),
+            ("RoleContextPack", "token_budget_hint", 10),
+            ("PlanHeader", "completed_subtasks", 5),
+            ("Decision", "decided_at", 6),
+            ("Milestone", "actor", 4),
+            ("RehydrationStats", "roles", 5),
+            ("ValidateScopeResponse", "reason", 4),
+            ("CreateTaskRequest", "estimated_hours", 8),
+            ("AddProjectDecisionRequest", "metadata", 6),
+            ("TransitionPhaseResponse", "transitioned_at", 3),
+            ("GetGraphRelationshipsResponse", "message", 5),
+            ("GraphNode", "title", 5),
+            ("GraphRelationship", "properties", 4),
+        ] {
+            assert_eq!(
+                number("fleet.context.v1", message, field),
+                expected,
+                "{message}.{field}"
+            );
+        }
         for (message, field, expected) in [
             ("Story", "epic_id", 2),
             ("Story", "dor_score", 6),

@@ -77,6 +77,26 @@ impl Case {
     }
 }
 
+/// What we demand of payloads that others say, by subject.
+fn heard() -> Vec<(&'static str, Value)> {
+    fn demanded<T: JsonSchema>() -> Value {
+        schema::<T>(SchemaSettings::draft2020_12().for_deserialize())
+    }
+    vec![
+        ("agent.work.completed", demanded::<WorkCompleted>()),
+        (
+            "orchestration.deliberation.completed",
+            demanded::<DeliberationCompleted>(),
+        ),
+        (
+            "orchestration.task.dispatched",
+            demanded::<TaskDispatched>(),
+        ),
+        ("context.update.request", demanded::<UpdateRequest>()),
+        ("context.rehydrate.request", demanded::<RehydrateRequest>()),
+    ]
+}
+
 fn directory(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -114,16 +134,15 @@ fn files(name: &str) -> BTreeSet<String> {
 fn every_subject_of_the_topology_has_its_payload() {
     let said: BTreeSet<_> = fleet_topology::SUBJECTS
         .iter()
-        .filter(|subject| ["planning", "workflow"].contains(&subject.publisher))
+        .filter(|subject| ["planning", "workflow", "context"].contains(&subject.publisher))
         .map(|subject| subject.name)
         .collect();
     assert_eq!(SUBJECTS.iter().copied().collect::<BTreeSet<_>>(), said);
-    let work = fleet_topology::subject("agent.work.completed").unwrap();
-    assert_eq!(work.consumers, ["workflow-agent-work"]);
+    let heard: BTreeSet<_> = heard().into_iter().map(|(subject, _)| subject).collect();
     for consumer in fleet_topology::CONSUMERS {
         for subject in consumer.filter_subjects {
             assert!(
-                SUBJECTS.contains(subject) || *subject == work.name,
+                SUBJECTS.contains(subject) || heard.contains(subject),
                 "{subject}"
             );
         }
@@ -140,7 +159,8 @@ fn each_fixture_reads_and_writes_back_as_it_was() {
     let expected: BTreeSet<_> = SUBJECTS
         .iter()
         .copied()
-        .chain(["agent.work.completed", "agent.work.completed.nested"])
+        .chain(heard().into_iter().map(|(subject, _)| subject))
+        .chain(["agent.work.completed.nested"])
         .map(|name| format!("{name}.json"))
         .collect();
     assert_eq!(files("tests/golden"), expected);
@@ -178,6 +198,24 @@ fn older_producers_may_leave_out_what_is_optional_and_nothing_else() {
         more["from_the_future"] = json!({ "x": 1 });
         assert_eq!((case.again)(&more).unwrap(), fixture);
     }
+}
+
+#[test]
+fn what_others_say_reads_in_full_and_with_the_least() {
+    let full = DeliberationCompleted::deserialize(golden("orchestration.deliberation.completed"));
+    let decided = &full.unwrap().decisions[0];
+    assert!(decided.id.is_some() && decided.affected_subtask.is_some());
+    let least = json!({ "story_id": "s-1", "task_id": "T-1" });
+    assert!(
+        DeliberationCompleted::deserialize(least)
+            .unwrap()
+            .decisions
+            .is_empty()
+    );
+    TaskDispatched::deserialize(golden("orchestration.task.dispatched")).unwrap();
+    let asked = UpdateRequest::deserialize(golden("context.update.request")).unwrap();
+    assert!(asked.changes[0].payload.is_object() && asked.changes[1].payload.is_string());
+    RehydrateRequest::deserialize(golden("context.rehydrate.request")).unwrap();
 }
 
 #[test]
@@ -228,8 +266,7 @@ fn the_committed_schemas_are_those_of_the_code() {
         .into_iter()
         .map(|case| (case.subject, case.written))
         .collect();
-    let settings = SchemaSettings::draft2020_12().for_deserialize();
-    schemas.push(("agent.work.completed", schema::<WorkCompleted>(settings)));
+    schemas.extend(heard());
     let update = std::env::var_os(UPDATE).is_some();
     let expected: BTreeSet<_> = schemas
         .iter()
