@@ -35,7 +35,7 @@ fn only_passwords_are_secret_and_secrets_have_no_value() {
 
 #[test]
 fn every_listed_subject_has_the_one_stream_it_says() {
-    assert_eq!(SUBJECTS.len(), 31);
+    assert_eq!(SUBJECTS.len(), 35);
     for subject in SUBJECTS {
         let homes: Vec<_> = STREAMS.iter().filter(|s| s.stores(subject.name)).collect();
         assert_eq!(homes.len(), 1, "{}", subject.name);
@@ -69,7 +69,7 @@ fn streams_refuse_when_full_and_fit_a_laptop() {
 
 #[test]
 fn consumers_and_subjects_know_each_other() {
-    assert_eq!(CONSUMERS.len(), 3);
+    assert_eq!(CONSUMERS.len(), 8);
     for consumer in CONSUMERS {
         assert!(consumer.max_ack_pending >= 1000);
         for name in consumer.filter_subjects {
