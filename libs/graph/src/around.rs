@@ -8,7 +8,8 @@ pub const MAX_BRANCHES: usize = 12;
 /// Most steps of one branch or path.
 pub const MAX_PATH: usize = 3;
 
-/// A way from a node to others: one relationship for each step.
+/// A way from a node to others: one relationship for each step. Each step goes on from
+/// everything that the step before reached, once, so that a way may lead back to where it began.
 pub type Path = Vec<(EdgeType, Direction)>;
 
 /// Which properties of a node are read.
@@ -29,9 +30,9 @@ pub struct Branch {
     pub columns: Columns,
     /// Relationships that start at them and are wanted too, wherever they end.
     pub edges: Vec<EdgeType>,
-    /// Largest `ord` first.
+    /// Largest (`ord`, key) first: the whole order backwards.
     pub newest_first: bool,
-    /// At most so many; 1 to [`MAX_WALK_NODES`].
+    /// At most so many, the first in that order; 1 to [`MAX_WALK_NODES`].
     pub max_nodes: usize,
 }
 

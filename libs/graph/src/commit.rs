@@ -454,3 +454,47 @@ impl std::fmt::Display for Label {
         f.pad(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relations_of_two_services_start_at_their_own_nodes() {
+        let (task, decision) = (
+            NodeKey::new(Label::Task, "T-1"),
+            NodeKey::new(Label::Decision, "DEC-1"),
+        );
+        let story = NodeKey::new(Label::Story, "s-1");
+        let writes = |writer, from: &NodeKey, kind, to: &NodeKey| {
+            let mut relate = Commit::new(Uuid::nil(), writer, Timestamp::from_millis(0));
+            let mut undo = relate.clone();
+            relate.relate(from.clone(), kind, to.clone());
+            let (from, to) = (from.clone(), to.clone());
+            undo.edges.push(EdgeWrite::Unrelate { from, kind, to });
+            assert_eq!(relate.check().is_ok(), undo.check().is_ok());
+            relate.check().is_ok()
+        };
+        let depends = EdgeType::DependsOn;
+        assert!(writes(Owner::Planning, &task, depends, &task));
+        assert!(writes(Owner::Context, &decision, depends, &decision));
+        assert!(writes(Owner::Context, &decision, depends, &task));
+        assert!(!writes(Owner::Context, &task, depends, &decision));
+        assert!(!writes(Owner::Planning, &decision, depends, &task));
+        assert!(!writes(Owner::Workflow, &task, depends, &task));
+        // A kind of one service is its alone, wherever it starts.
+        assert!(writes(
+            Owner::Context,
+            &story,
+            EdgeType::HasDecision,
+            &decision
+        ));
+        assert!(!writes(
+            Owner::Planning,
+            &story,
+            EdgeType::HasDecision,
+            &decision
+        ));
+        assert!(!writes(Owner::Context, &story, EdgeType::HasTask, &task));
+    }
+}

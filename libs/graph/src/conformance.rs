@@ -19,6 +19,7 @@
 
 mod basics;
 mod conditions;
+mod digests;
 mod edges;
 mod hostile;
 mod large;
@@ -27,12 +28,15 @@ mod model;
 mod outbox;
 mod races;
 mod replies;
+mod searches;
 mod servers;
+mod sketches;
 mod walks;
 mod world;
 
 pub use basics::*;
 pub use conditions::*;
+pub use digests::*;
 pub use edges::*;
 pub use hostile::*;
 pub use large::*;
@@ -41,7 +45,9 @@ pub use model::*;
 pub use outbox::*;
 pub use races::*;
 pub use replies::*;
+pub use searches::*;
 pub use servers::{not_exercised, test_server};
+pub use sketches::*;
 pub use walks::*;
 pub use world::Place;
 
@@ -91,6 +97,21 @@ macro_rules! conformance_tests {
             walks_follow_kind_and_direction
             walks_end_in_cycles
             walks_are_bounded
+            a_sketch_has_the_columns_asked_for
+            branches_follow_their_paths
+            branches_are_ordered_and_cut
+            a_sketch_tells_where_relations_lead
+            reads_around_a_node_are_bounded
+            similar_ids_do_not_mix
+            a_digest_counts_and_sums
+            a_digest_changes_with_what_is_on_its_paths
+            a_digest_brings_whole_nodes
+            a_search_finds_what_has_every_word
+            a_search_follows_its_nodes
+            a_search_stays_in_its_story
+            a_search_that_is_too_broad_is_the_same_everywhere
+            words_of_a_query_language_are_words
+            searches_that_break_a_rule_are_refused
             random_histories_agree_with_a_model
         }
     };

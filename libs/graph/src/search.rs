@@ -167,3 +167,96 @@ pub fn weight(search: &Search, node: &Node) -> u64 {
     }
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{NodeKey, props};
+
+    fn words(text: &str) -> Vec<String> {
+        terms(text).collect()
+    }
+
+    fn decision(id: &str, content: serde_json::Value) -> Node {
+        Node {
+            key: NodeKey::new(Label::Decision, id),
+            version: 1,
+            ord: "o".to_owned(),
+            props: props(&content),
+        }
+    }
+
+    #[test]
+    fn words_are_letters_and_digits_in_lower_case() {
+        assert_eq!(
+            words("Use Redis-7, not *caché*!"),
+            ["use", "redis", "7", "not", "caché"]
+        );
+        assert_eq!(
+            words("a_b\0c\u{308}d 🦀 漢字"),
+            ["a", "b", "c", "d", "漢字"]
+        );
+        assert_eq!(words(" \"- "), [""; 0]);
+        // Whatever comes out goes in again as it is.
+        for text in ["İI ıß", "ΑΘΗΝΑΣ", "ǅ ŉ", "½ ٣ Ⅷ", &"É".repeat(100)] {
+            for word in terms(text) {
+                assert_eq!(words(&word), [word.clone()]);
+                assert!(!word.is_empty() && word.chars().count() <= MAX_TERM);
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_is_found_by_the_words_of_its_fields() {
+        let node = decision(
+            "DEC-1",
+            json!({ "title": "B a", "alternatives": ["A c", ""], "rationale": 7, "notes": "x" }),
+        );
+        assert_eq!(
+            SearchIndex::Decisions.terms_of(&node.props),
+            ["a", "b", "c"]
+        );
+        let long: Vec<_> = (0..MAX_NODE_TERMS + 1)
+            .map(|n| format!("w{n:06}"))
+            .collect();
+        let node = decision("DEC-2", json!({ "title": long.join(" ") }));
+        assert_eq!(
+            SearchIndex::Decisions.terms_of(&node.props),
+            long[..MAX_NODE_TERMS]
+        );
+    }
+
+    #[test]
+    fn the_weightiest_comes_first_and_ties_go_by_key() {
+        let search = Search {
+            index: SearchIndex::Decisions,
+            terms: words("redis cache"),
+            story_id: None,
+            limit: 3,
+        };
+        let nodes = || {
+            vec![
+                decision("DEC-4", json!({ "rationale": "redis cache" })),
+                decision(
+                    "DEC-3",
+                    json!({ "title": "redis", "decision_type": "cache" }),
+                ),
+                decision(
+                    "DEC-2",
+                    json!({ "rationale": "redis cache cache cache cache cache" }),
+                ),
+                decision("DEC-1", json!({ "rationale": "cache redis" })),
+            ]
+        };
+        let weights: Vec<_> = nodes().iter().map(|node| weight(&search, node)).collect();
+        assert_eq!(weights, [32, 65, 64, 32], "three times at most");
+        let hits = search.rank(nodes(), false);
+        let ids: Vec<_> = hits.nodes.iter().map(|node| node.key.id()).collect();
+        assert_eq!((ids, hits.more), (vec!["DEC-3", "DEC-2", "DEC-1"], true));
+        let all = Search { limit: 4, ..search };
+        assert!(!all.rank(nodes(), false).more);
+        assert!(all.rank(nodes(), true).more);
+    }
+}

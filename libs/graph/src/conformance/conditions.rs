@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::world::{Place, World, assert_is, object, soon, title};
 use crate::{
-    Answer, Commit, CommitError, EdgeType, Guard, Label, MAX_WRITES, NodeKey, Owner, Props,
+    Answer, Commit, CommitError, EdgeType, EdgeWrite, Guard, Label, MAX_WRITES, NodeKey, Owner,
+    Props,
 };
 
 /// Create, update, delete and the three guards against a missing node, the right version
@@ -231,8 +232,37 @@ pub async fn foreign_kinds_are_refused(place: &dyn Place) {
     // Relating to another service's nodes, by a type of one's own, is allowed.
     let mut commit = world.commit();
     commit.writer = Owner::Workflow;
-    commit.relate(task, EdgeType::HasRun, run);
+    commit.relate(task.clone(), EdgeType::HasRun, run);
     world.must(&commit).await;
+
+    // A type that two services write: each from its own nodes, never crosswise.
+    let decision = world.key(Label::Decision);
+    let mut commit = world.commit_of(Owner::Context);
+    commit.create(decision.clone(), "o", title("decided"));
+    world.must(&commit).await;
+    for (writer, from, to, allowed) in [
+        (Owner::Context, &decision, &task, true),
+        (Owner::Planning, &task, &decision, true),
+        (Owner::Planning, &decision, &task, false),
+        (Owner::Context, &task, &decision, false),
+        (Owner::Workflow, &task, &task, false),
+    ] {
+        let mut relate = world.commit_of(writer);
+        relate.relate(from.clone(), EdgeType::DependsOn, to.clone());
+        let mut undo = world.commit_of(writer);
+        undo.edges.push(EdgeWrite::Unrelate {
+            from: from.clone(),
+            kind: EdgeType::DependsOn,
+            to: to.clone(),
+        });
+        for commit in [relate, undo] {
+            if allowed {
+                world.must(&commit).await;
+            } else {
+                assert_is!(world.must_not(&commit).await, CommitError::Invalid(_));
+            }
+        }
+    }
 }
 
 /// What no store needs to be asked about is refused by every adapter in the same way.

@@ -14,8 +14,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    Commit, CommitError, Deadline, Direction, EdgeType, Label, Node, NodeKey, OutboxEvent, Owner,
-    Props, Receipt, Request, RequestKey, Step, Store, Subgraph, Walk,
+    Branch, Commit, CommitError, Deadline, Digest, Digested, Direction, EdgeType, Label, Node,
+    NodeKey, OutboxEvent, Owner, Path, Props, Receipt, Request, RequestKey, Sketch, Sketched, Step,
+    Store, Subgraph, Walk,
 };
 
 /// Where an adapter keeps its data.
@@ -91,6 +92,19 @@ impl World {
     /// An empty commit of planning.
     pub(super) fn commit(&self) -> Commit {
         Commit::new(fresh(), Owner::Planning, at(0))
+    }
+
+    /// An empty commit of another service.
+    pub(super) fn commit_of(&self, writer: Owner) -> Commit {
+        Commit {
+            writer,
+            ..self.commit()
+        }
+    }
+
+    /// A single word for searches that no other case uses.
+    pub(super) fn term(&self, stem: &str) -> String {
+        format!("{stem}{}", self.run)
     }
 
     /// An event with every field filled.
@@ -172,6 +186,29 @@ impl World {
             .pending(Timestamp::from_millis(i64::MAX), 1_000, soon())
             .await
             .unwrap()
+    }
+
+    /// A sketch that must succeed, seen from the other replica.
+    pub(super) async fn sketch(&self, root: &NodeKey, branches: &[Branch]) -> Sketched {
+        let sketch = Sketch {
+            root: root.clone(),
+            branches: branches.to_vec(),
+        };
+        let seen = self.b.sketch(&sketch, soon()).await.unwrap();
+        assert_eq!(seen.branches.len(), branches.len(), "one for each branch");
+        seen
+    }
+
+    /// A digest that must succeed, seen from the other replica.
+    pub(super) async fn digest(&self, root: &NodeKey, paths: &[Path]) -> Digested {
+        let digest = Digest {
+            root: root.clone(),
+            paths: paths.to_vec(),
+        };
+        let (seen, nodes) = self.b.digest(&digest, &[], soon()).await.unwrap();
+        assert_eq!(nodes, vec![], "no keys, no nodes");
+        assert_eq!(seen.paths.len(), paths.len(), "one for each path");
+        seen
     }
 
     /// A walk that must succeed, seen from the other replica.
