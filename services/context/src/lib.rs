@@ -1,0 +1,3 @@
+//! The context service: what an agent is told, by role, phase and token budget.
+
+pub mod domain;
