@@ -14,8 +14,8 @@ use crate::{InvalidSettings, Settings};
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The connection's own bound on an answer; calls come with tighter ones.
 const RESPOND_WITHIN: Duration = Duration::from_secs(10);
-/// After so many calls in a row without an answer the connection is taken for dead.
-const SILENT_CALLS: u32 = 3;
+/// After so many calls in a row that were not served the connection is replaced.
+const UNSERVED_CALLS: u32 = 3;
 /// Answers on their way at one time.
 const PIPELINE: usize = 1024;
 
@@ -29,7 +29,7 @@ pub struct Valkey {
 struct Link {
     manager: ConnectionManager,
     generation: u64,
-    silent: u32,
+    unserved: u32,
 }
 
 impl Valkey {
@@ -42,7 +42,7 @@ impl Valkey {
         let link = Mutex::new(Link {
             manager: manager(&client),
             generation: 0,
-            silent: 0,
+            unserved: 0,
         });
         Ok(Self {
             prefix: format!("fleet:{}:", settings.deployment),
@@ -70,11 +70,13 @@ impl Valkey {
             let answer = timeout_at(until, cmd.query_async(&mut manager)).await;
             match answer {
                 Ok(Ok(value)) => {
-                    self.link().silent = 0;
+                    self.link().unserved = 0;
                     return Ok(value);
                 }
                 Ok(Err(error)) => {
-                    self.look_into(&error, generation);
+                    if !error.is_io_error() {
+                        self.unserved(generation);
+                    }
                     // A server that was restarted has cut the connection: that says nothing
                     // about whether it is there now.
                     if attempt == 1 && error.is_connection_dropped() {
@@ -84,47 +86,28 @@ impl Valkey {
                     return Err(fault(&error));
                 }
                 Err(_) => {
-                    self.silence(generation);
+                    self.unserved(generation);
                     return Err(CacheError::Timeout(within));
                 }
             }
         }
     }
 
-    /// The manager reconnects after errors of the connection. It does not after a server that
-    /// would not have us (credentials, still loading): then it keeps that answer for good.
-    fn look_into(&self, error: &RedisError, generation: u64) {
-        let answered = matches!(
-            error.kind(),
-            ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType
-        );
-        // A server's answer to a command leaves the connection as it was, but cannot be told
-        // from its answer to the handshake. A new connection is cheap, and such answers rare.
-        if answered || !error.is_io_error() {
-            self.renew(generation);
-        }
-    }
-
-    /// A server that vanished without a goodbye is silent until the system gives up on the
-    /// connection, which takes a quarter of an hour.
-    fn silence(&self, generation: u64) {
-        let dead = {
-            let mut link = self.link();
-            link.silent += 1;
-            link.silent >= SILENT_CALLS
-        };
-        if dead {
-            self.renew(generation);
-        }
-    }
-
-    /// Replaces the connection, unless somebody did since `generation`.
-    fn renew(&self, generation: u64) {
+    /// The manager reconnects after errors of the connection. It does not when the server would
+    /// not have us (other credentials, still loading): it keeps that answer for good. Nor does it
+    /// when a server vanished without a goodbye: until the system gives up on that connection, a
+    /// quarter of an hour may pass.
+    fn unserved(&self, generation: u64) {
         let mut link = self.link();
-        if link.generation == generation {
+        // Somebody may have replaced it meanwhile.
+        if link.generation != generation {
+            return;
+        }
+        link.unserved += 1;
+        if link.unserved >= UNSERVED_CALLS {
             link.manager = manager(&self.client);
             link.generation += 1;
-            link.silent = 0;
+            link.unserved = 0;
         }
     }
 }
@@ -206,9 +189,7 @@ impl Cache for Valkey {
 
     async fn delete(&self, key: &Key, within: Duration) -> Result<(), CacheError> {
         // Frees a large value's memory off the server's main thread.
-        let _: u64 = self
-            .call(command("UNLINK", self.key(key)), within)
-            .await?;
+        let _: u64 = self.call(command("UNLINK", self.key(key)), within).await?;
         Ok(())
     }
 

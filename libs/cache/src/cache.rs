@@ -93,7 +93,7 @@ pub trait Cache: Send + Sync {
     /// See [`CacheError`].
     async fn ping(&self, within: Duration) -> Result<(), CacheError>;
 
-    /// How full it is, where that is our affair.
+    /// How full it is, if it is in this process; `None`: it is a server, which may be away.
     fn usage(&self) -> Option<Usage> {
         None
     }

@@ -162,8 +162,24 @@ pub async fn keys_do_not_mix(place: &dyn Place) {
     let cache = Sure::open(place).await;
     let huge = "k".repeat(100_000);
     let hostile = [
-        "", "s-1", "s-10", "S-1", "s-1 ", "s-1:", "s-*", "*", "s-?", "[s]-1", "{s-1}", "é",
-        "e\u{301}", "\0", "\r\nFLUSHALL\r\n", "a b", "../s-1", &huge,
+        "",
+        "s-1",
+        "s-10",
+        "S-1",
+        "s-1 ",
+        "s-1:",
+        "s-*",
+        "*",
+        "s-?",
+        "[s]-1",
+        "{s-1}",
+        "é",
+        "e\u{301}",
+        "\0",
+        "\r\nFLUSHALL\r\n",
+        "a b",
+        "../s-1",
+        &huge,
     ];
     let mut keys: Vec<Key> = hostile.iter().map(|part| key(part)).collect();
     keys.push(Key::new(N));
@@ -291,7 +307,6 @@ pub async fn a_call_given_up_disturbs_nobody(place: &dyn Place) {
     }
     assert_eq!(cache.get(&key("large")).await.unwrap(), large);
 }
-
 
 /// Without a server every call is an error, in time.
 pub async fn a_lost_server_is_an_error_in_time(place: &dyn Place) {

@@ -138,7 +138,7 @@ where
         let load = AssertUnwindSafe(load()).catch_unwind();
         let flight = async move {
             let _landing = landing;
-            load.await.map_err(told).ok()
+            load.await.map_err(|panic| told(&*panic)).ok()
         }
         .boxed()
         .shared();
@@ -149,7 +149,7 @@ where
 }
 
 /// Says why a load panicked, since its callers only know that it did.
-fn told(panic: Box<dyn Any + Send>) {
+fn told(panic: &(dyn Any + Send)) {
     let why = panic
         .downcast_ref::<&str>()
         .copied()
@@ -253,11 +253,18 @@ mod tests {
     #[tokio::test]
     async fn an_error_goes_to_all_that_waited_and_is_forgotten() {
         let flights: SingleFlight<u8, Outcome> = SingleFlight::new();
-        let fail = || async {
-            tokio::task::yield_now().await;
-            Err(Arc::from("away"))
+        let go = Arc::new(Notify::new());
+        let fail = || {
+            let go = go.clone();
+            async move {
+                go.notified().await;
+                Err(Arc::from("away"))
+            }
         };
-        let outcomes = join_all((0..8).map(|_| flights.run(1, fail))).await;
+        let mut calls = join_all((0..8).map(|_| flights.run(1, fail)));
+        assert!(poll_immediate(&mut calls).await.is_none());
+        go.notify_waiters();
+        let outcomes = calls.await;
         let Err(first) = &outcomes[0] else {
             panic!("{outcomes:?}");
         };

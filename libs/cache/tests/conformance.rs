@@ -1,5 +1,7 @@
 //! The suite of the cache port, on the adapter inside the process, plain and measured.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
