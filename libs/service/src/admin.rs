@@ -43,6 +43,7 @@ async fn ready_page(State(pages): State<Pages>) -> impl IntoResponse {
     let ready = state.is_ready();
     let body = json!({
         "ready": ready,
+        "degraded": state.is_degraded(),
         "stopping": state.stopping,
         "dependencies": state.dependencies,
     });

@@ -1,4 +1,4 @@
-//! Neo4j and NATS from the configuration, for services that run as processes of their own.
+//! Neo4j, NATS and Valkey from the configuration, for services that run as processes of their own.
 //!
 //! Opening waits for nobody: operations on a server that is away fail as unavailable, readiness
 //! says for whom the process waits, and whoever watches over it goes on trying.
@@ -7,6 +7,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use fleet_cache::{Cache, Memory};
+use fleet_cache_valkey as valkey;
 use fleet_events::Bus;
 use fleet_events_nats as nats;
 use fleet_graph::Store;
@@ -16,7 +18,10 @@ use secrecy::SecretString;
 use crate::config::{Common, Key, Kind, Problem, Problems, Settings};
 use crate::{Backends, Deps, Mounted, run};
 
-/// The keys of store and bus; names without `FLEET_` as in the topology.
+/// Memory of a process for its own cache, unless something else is configured, in MiB.
+const DEFAULT_CACHE_MIB: u16 = 64;
+
+/// The keys of store, bus and cache; names without `FLEET_` as in the topology.
 pub const BACKEND_KEYS: &[Key] = &[
     Key::new(
         "neo4j_uri",
@@ -96,9 +101,31 @@ pub const BACKEND_KEYS: &[Key] = &[
         },
         "A smaller size of each stream than the topology's, for small disks.",
     ),
+    Key::new(
+        "valkey_url",
+        "VALKEY_URL",
+        Kind::Text,
+        "Address of a cache that replicas share, e.g. redis://127.0.0.1:6379, rediss:// with TLS; unset: each process keeps its own.",
+    ),
+    Key::new(
+        "valkey_ca_file",
+        "FLEET_VALKEY_CA_FILE",
+        Kind::Path,
+        "PEM file of the authorities of a cache with TLS; unset: the system's.",
+    ),
+    Key::new(
+        "cache_mib",
+        "FLEET_CACHE_MIB",
+        Kind::Integer {
+            min: 1,
+            max: 65_536,
+        },
+        "Memory of the process for its own cache.",
+    )
+    .or_number(DEFAULT_CACHE_MIB),
 ];
 
-/// Opens both. `seed` spreads the timers of replicas.
+/// Opens them. `seed` spreads the timers of replicas.
 ///
 /// # Errors
 /// Settings that can never work; servers that are away are none.
@@ -108,7 +135,46 @@ pub async fn open(settings: &Settings, common: &Common, seed: u64) -> Result<Bac
         store_name: "neo4j",
         bus: nats(settings, common, settings.text("nats_url"), seed).await?,
         bus_name: "nats",
+        cache: cache(settings, common, settings.optional("valkey_url"))?,
     })
+}
+
+/// The cache at `url`, or one in the process.
+///
+/// # Errors
+/// Settings that can never work.
+pub fn cache(
+    settings: &Settings,
+    common: &Common,
+    url: Option<&str>,
+) -> Result<Arc<dyn Cache>, Problems> {
+    let Some(url) = url else {
+        return Ok(memory_of(settings.count("cache_mib")));
+    };
+    let root_certificates = match settings.path("valkey_ca_file") {
+        None => None,
+        Some(file) => Some(std::fs::read(&file).map_err(|e| {
+            Problem(format!(
+                "FLEET_VALKEY_CA_FILE: {} cannot be read: {e}",
+                file.display()
+            ))
+        })?),
+    };
+    let cache = valkey::Valkey::connect(&valkey::Settings {
+        deployment: common.deployment.clone(),
+        root_certificates,
+        ..valkey::Settings::new(url)
+    });
+    Ok(Arc::new(cache.map_err(|e| problem("VALKEY_URL", &e))?))
+}
+
+/// A cache in the process, as large as it is by default.
+pub fn memory() -> Arc<dyn Cache> {
+    memory_of(usize::from(DEFAULT_CACHE_MIB))
+}
+
+fn memory_of(mib: usize) -> Arc<dyn Cache> {
+    Arc::new(Memory::new(mib.saturating_mul(1024 * 1024)))
 }
 
 /// The graph at `uri`.

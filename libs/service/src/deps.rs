@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fleet_cache::Cache;
 use fleet_events::{Bus, Committer};
 use fleet_graph::Store;
 use fleet_types::{Clock, Ids};
@@ -18,6 +19,9 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// For consumers and tails.
     pub bus: Arc<dyn Bus>,
+    /// For what can be made again; counted already. In the process, or a server that may be
+    /// away: put [`fleet_cache::Tolerant`] round it.
+    pub cache: Arc<dyn Cache>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids and randomness.

@@ -21,6 +21,8 @@ pub enum Need {
     Always,
     /// The process starts only with it, but goes on without it (the bus: events wait).
     AtStart,
+    /// The process starts and goes on without it (the cache: what it would give is made again).
+    Never,
 }
 
 /// The state of one dependency.
@@ -40,7 +42,11 @@ pub struct Dependency {
 
 impl Dependency {
     fn holds_up(&self) -> bool {
-        !self.up && (self.need == Need::Always || !self.was_up)
+        match self.need {
+            Need::Always => !self.up,
+            Need::AtStart => !self.up && !self.was_up,
+            Need::Never => false,
+        }
     }
 }
 
@@ -57,6 +63,11 @@ impl State {
     /// Whether calls should be sent here.
     pub fn is_ready(&self) -> bool {
         !self.stopping && !self.dependencies.iter().any(Dependency::holds_up)
+    }
+
+    /// Whether something is away, needed or not.
+    pub fn is_degraded(&self) -> bool {
+        self.dependencies.iter().any(|dependency| !dependency.up)
     }
 }
 
@@ -283,6 +294,7 @@ mod tests {
         let (readiness, tasks) = (Readiness::new(), Tasks::new());
         let store = readiness.latch("store", Need::Always);
         let bus = readiness.latch("bus", Need::AtStart);
+        let cache = readiness.latch("cache", Need::Never);
         assert!(!readiness.state().is_ready());
         bus.up();
         assert_eq!(readiness.closed(), Some("store"));
@@ -314,6 +326,11 @@ mod tests {
         readiness.ready().await;
         assert_eq!(attempts.load(Ordering::SeqCst), 4);
         assert_eq!(readiness.closed(), None);
+        assert!(readiness.state().is_degraded(), "the cache was never there");
+        cache.up();
+        assert!(!readiness.state().is_degraded());
+        cache.down("redis://h:6379");
+        assert!(readiness.state().is_ready() && readiness.state().is_degraded());
 
         bus.down("nats://h:4222");
         assert!(

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_cache::{Cache, Measured};
 use fleet_events::{Bus, Drift, Relay, RelaySettings};
 use fleet_graph::{Deadline, Store};
 use tokio::net::TcpListener;
@@ -34,7 +35,7 @@ const MIGRATE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a dependency may take to answer a ping.
 const PING_WITHIN: Duration = Duration::from_secs(2);
 
-/// The store and the bus of a process.
+/// The store, the bus and the cache of a process.
 #[derive(Clone)]
 pub struct Backends {
     /// The store.
@@ -45,6 +46,8 @@ pub struct Backends {
     pub bus: Arc<dyn Bus>,
     /// Its name in readiness, e.g. `nats`.
     pub bus_name: &'static str,
+    /// The cache. One that is a server shows in readiness, and never holds the process up.
+    pub cache: Arc<dyn Cache>,
 }
 
 /// Who brings the streams of the bus up to date.
@@ -65,6 +68,7 @@ impl Process {
             store_name,
             bus,
             bus_name,
+            cache,
         } = backends;
         let (migrating, pinged) = (store.clone(), store.clone());
         watch_over(
@@ -82,6 +86,20 @@ impl Process {
             move || reconcile(reconciled.clone(), streams),
             move || ping_bus(pinged.clone()),
         );
+        // A cache in the process cannot be away.
+        if cache.usage().is_none() {
+            let (first, pinged) = (cache.clone(), cache.clone());
+            watch_over(
+                &self.tasks,
+                self.readiness.latch(cache.name(), Need::Never),
+                Pulse::default(),
+                move || ping_cache(first.clone()),
+                move || ping_cache(pinged.clone()),
+            );
+        }
+        let cache_metrics = fleet_cache::Metrics::default();
+        self.metrics
+            .with(|registry| cache_metrics.register(registry));
         watch_fill(&self.tasks, &self.metrics, &bus);
         let settings = RelaySettings {
             seed: self.ids.random(),
@@ -97,6 +115,7 @@ impl Process {
             committer,
             store,
             bus,
+            cache: Arc::new(Measured::new(cache, cache_metrics)),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
             tasks: self.tasks.clone(),
@@ -115,6 +134,10 @@ async fn ping_store(store: Arc<dyn Store>) -> Result<(), String> {
 async fn ping_bus(bus: Arc<dyn Bus>) -> Result<(), String> {
     let deadline = Deadline::after(PING_WITHIN);
     bus.ping(deadline).await.map_err(|e| e.to_string())
+}
+
+async fn ping_cache(cache: Arc<dyn Cache>) -> Result<(), String> {
+    cache.ping(PING_WITHIN).await.map_err(|e| e.to_string())
 }
 
 // Both ping first: whether the server is there at all is known soon.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fleet_embedded::{Embedded, OpenError, Options};
-use fleet_service::config::{Common, Problem, Problems, Settings};
+use fleet_service::config::{Common, Problem, Problems, Settings, mask_userinfo};
 use fleet_service::{
     Backends, Deps, Drained, Mounted, Process, ServerSettings, Streams, SystemClock, backends,
 };
@@ -22,9 +22,11 @@ pub struct Ground {
     pub nats: Option<String>,
     /// A Neo4j server, if the graph is to be a real one; then the bus is real, too.
     pub neo4j: Option<String>,
+    /// A Valkey server, if the cache is to be a real one.
+    pub valkey: Option<String>,
 }
 
-/// Store and bus, opened.
+/// Store, bus and cache, opened.
 pub struct Opened {
     /// For services.
     pub backends: Backends,
@@ -46,6 +48,7 @@ impl Ground {
                 .unwrap_or_else(|| PathBuf::from(crate::DEFAULT_DATA)),
             nats: settings.optional("nats").map(str::to_owned),
             neo4j: settings.optional("neo4j").map(str::to_owned),
+            valkey: settings.optional("valkey").map(str::to_owned),
         };
         if ground.neo4j.is_some() && ground.nats.is_none() {
             let problem =
@@ -60,7 +63,7 @@ impl Ground {
         Ok(ground)
     }
 
-    /// Opens store and bus. Real servers are connected to in the background: they may come
+    /// Opens store, bus and cache. Real servers are connected to in the background: they may come
     /// later. The embedded database is open, and owned by this process, when this returns.
     ///
     /// # Errors
@@ -75,6 +78,7 @@ impl Ground {
             Some(url) => Some(backends::nats(settings, common, url, seed).await?),
             None => None,
         };
+        let cache = backends::cache(settings, common, self.valkey.as_deref())?;
         if let (Some(uri), Some(bus), Some(url)) = (&self.neo4j, &bus, &self.nats) {
             let store = backends::neo4j(settings, common, uri)?;
             return Ok(Opened {
@@ -83,9 +87,14 @@ impl Ground {
                     store_name: "neo4j",
                     bus: bus.clone(),
                     bus_name: "nats",
+                    cache,
                 },
                 embedded: None,
-                description: format!("graph on {uri}, events on {url}"),
+                description: self.describe(&format!(
+                    "graph on {}, events on {}",
+                    mask_userinfo(uri),
+                    mask_userinfo(url)
+                )),
             });
         }
         let mut opened = Opened::embedded(
@@ -95,9 +104,23 @@ impl Ground {
         if let (Some(bus), Some(url)) = (bus, &self.nats) {
             opened.backends.bus = bus;
             opened.backends.bus_name = "nats";
-            opened.description = format!("graph in {}, events on {url}", self.data.display());
+            opened.description = format!(
+                "graph in {}, events on {}",
+                self.data.display(),
+                mask_userinfo(url)
+            );
         }
+        opened.backends.cache = cache;
+        opened.description = self.describe(&opened.description);
         Ok(opened)
+    }
+
+    /// Where store and bus are, and the cache, without passwords.
+    fn describe(&self, store_and_bus: &str) -> String {
+        match &self.valkey {
+            None => store_and_bus.to_owned(),
+            Some(url) => format!("{store_and_bus}, cache on {}", mask_userinfo(url)),
+        }
     }
 }
 
@@ -111,6 +134,7 @@ impl Opened {
                 store_name: "embedded",
                 bus,
                 bus_name: "embedded-bus",
+                cache: backends::memory(),
             },
             embedded: Some(embedded),
             description: format!("graph and events in {}", data.display()),

@@ -44,6 +44,12 @@ const OWN_KEYS: &[Key] = &[
         Kind::Text,
         "A Neo4j server as the graph (needs --nats), e.g. bolt://127.0.0.1:7687; unset: embedded.",
     ),
+    Key::new(
+        "valkey",
+        "VALKEY_URL",
+        Kind::Text,
+        "A Valkey server as the cache, e.g. redis://127.0.0.1:6379; unset: in the process.",
+    ),
 ];
 
 /// The keys of `fleet up`: its own, the common ones, those of real servers and of every
@@ -60,7 +66,7 @@ pub fn keys() -> Vec<Key> {
             .iter()
             .any(|known| known.env == key.env || known.name == key.name)
         {
-            // Which of the servers are used at all is said by `nats` and `neo4j`.
+            // Which of the servers are used at all is said by `nats`, `neo4j` and `valkey`.
             keys.push(key.optional());
         }
     }

@@ -18,6 +18,8 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("fleet-types", &[]),
     ("fleet-topology", &[]),
     ("fleet-proto", &[]),
+    ("fleet-cache", &[]),
+    ("fleet-cache-valkey", &["cache"]),
     ("fleet-graph", &["types"]),
     ("fleet-events", &["graph", "topology", "types"]),
     ("fleet-graph-neo4j", &["graph", "types"]),
@@ -29,6 +31,8 @@ const KNOWS: &[(&str, &[&str])] = &[
     (
         "fleet-service",
         &[
+            "cache",
+            "cache-valkey",
             "events",
             "events-nats",
             "graph",
@@ -59,6 +63,7 @@ const DRIVERS: &[(&str, &[&str])] = &[
     ("rusqlite", &["fleet-embedded"]),
     ("neo4rs", &["fleet-graph-neo4j"]),
     ("async-nats", &["fleet-events-nats"]),
+    ("redis", &["fleet-cache-valkey"]),
     ("axum", &["fleet", "fleet-service"]),
     (
         "tonic",

@@ -292,19 +292,28 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// `scheme://user:password@host` without what stands before the `@`.
-fn mask_userinfo(value: &str) -> String {
-    let masked = value.split(',').map(|part| {
-        let Some((scheme, rest)) = part.split_once("://") else {
-            return part.to_owned();
-        };
-        let authority = rest.find('/').unwrap_or(rest.len());
-        match rest[..authority].rfind('@') {
-            Some(at) => format!("{scheme}://***{}", &rest[at..]),
-            None => part.to_owned(),
+/// `scheme://user:password@host` without what stands before the `@`; also in a list of them.
+pub fn mask_userinfo(value: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = value;
+    while let Some(scheme) = rest.find("://") {
+        let (head, tail) = rest.split_at(scheme + "://".len());
+        masked.push_str(head);
+        // A password may hold a comma, a slash or a question mark, though it should not: what
+        // stands before the last `@` of an address is hidden, whatever it is.
+        let address = tail
+            .find("://")
+            .and_then(|next| tail[..next].rfind(','))
+            .unwrap_or(tail.len());
+        if let Some(at) = tail[..address].rfind('@') {
+            masked.push_str("***");
+            rest = &tail[at..];
+        } else {
+            rest = tail;
         }
-    });
-    masked.collect::<Vec<_>>().join(",")
+    }
+    masked.push_str(rest);
+    masked
 }
 
 fn file_keys(path: &str, text: &str) -> Result<Vec<String>, Problems> {

@@ -189,3 +189,21 @@ fn the_common_keys_are_sound_and_an_open_address_needs_identity() {
         .to_string();
     assert!(order.contains("FLEET_DEADLINE_MAX"), "{order}");
 }
+
+#[test]
+fn what_stands_before_a_host_is_never_shown() {
+    for (address, shown) in [
+        ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://:s3cret@h:6379/0", "redis://***@h:6379/0"),
+        ("redis://u:s3,cr/e?t@h", "redis://***@h"),
+        ("redis://u:s3://cret@h", "redis://***@h"),
+        (
+            "nats://u:s3cret@a:1,nats://b:2,tls://u:x@c",
+            "nats://***@a:1,nats://b:2,tls://***@c",
+        ),
+        ("nats://a:1,u:s3cret@b:2", "nats://***@b:2"),
+        ("no address", "no address"),
+    ] {
+        assert_eq!(super::mask_userinfo(address), shown);
+    }
+}

@@ -93,6 +93,7 @@ impl Fleet {
                 store_name: "embedded",
                 bus: database.bus(),
                 bus_name: "embedded-bus",
+                cache: fleet_service::backends::memory(),
             },
             Place::Real { nats, neo4j } => {
                 let settings = fleet_events_nats::Settings {
@@ -106,6 +107,7 @@ impl Fleet {
                     store_name: "neo4j",
                     bus: Arc::new(NatsBus::connect(settings).await.unwrap()),
                     bus_name: "nats",
+                    cache: fleet_service::backends::memory(),
                 }
             }
         }

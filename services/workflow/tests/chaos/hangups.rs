@@ -38,6 +38,7 @@ async fn two_thousand_impatient_callers_lose_no_event() {
         store_name: "embedded",
         bus: bus.clone(),
         bus_name: "embedded-bus",
+        cache: fleet_service::backends::memory(),
     };
     let deps = process.attach(backends, Streams::Apply, "default");
     let mounted = start(deps, Config::default()).unwrap();
@@ -103,6 +104,7 @@ async fn two_thousand_impatient_callers_lose_no_event() {
         store_name: "embedded",
         bus: bus.clone(),
         bus_name: "embedded-bus",
+        cache: fleet_service::backends::memory(),
     };
     let deps = process.attach(backends, Streams::Apply, "default");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -111,6 +111,7 @@ impl World {
                         store_name: "embedded",
                         bus: opened.bus(),
                         bus_name: "embedded bus",
+                        cache: fleet_service::backends::memory(),
                     }
                 }
                 On::Servers => {
@@ -355,6 +356,7 @@ async fn servers(deployment: &str) -> Option<(Backends, String)> {
         store_name: "neo4j",
         bus: Arc::new(bus),
         bus_name: "nats",
+        cache: fleet_service::backends::memory(),
     };
     Some((backends, url))
 }
