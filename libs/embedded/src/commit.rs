@@ -14,6 +14,7 @@ use crate::{
     listings::{self, Filters},
     outbox,
     rows::{edge_sum, node_content, node_sum, props_text},
+    search::{self, Words},
     statements::Cached,
     writer::Tx,
 };
@@ -44,6 +45,8 @@ struct Content {
     ord: String,
     props: String,
     filters: Filters,
+    /// What it is found by, if its kind is searched.
+    words: Option<Words>,
     sum: Sum,
 }
 
@@ -213,6 +216,7 @@ fn node_row(write: &NodeWrite) -> NodeRow {
                 ord: ord.clone(),
                 props: text,
                 filters: listings::filters(key.label(), props),
+                words: Words::of(key.label(), props),
                 sum,
             })
         }
@@ -357,6 +361,9 @@ fn write_node(
                     &content.filters[2],
                     &content.filters[3],
                 ))?;
+            if let Some(words) = &content.words {
+                words.add(tx.conn, n)?;
+            }
             tx.ledger.added(Table::Nodes, crc);
             *tx.ledger.label_mut(label) += 1;
             Ok(Some(n))
@@ -364,6 +371,9 @@ fn write_node(
         (Some(content), Some(old)) => {
             let crc = node_sum(content.sum.clone(), old.stored.n);
             update_node(tx.conn, content, old, crc)?;
+            if let Some(words) = &content.words {
+                words.replace(tx.conn, old.stored.n)?;
+            }
             tx.ledger.replaced(Table::Nodes, old.stored.crc, crc);
             Ok(Some(old.stored.n))
         }
@@ -411,6 +421,7 @@ fn delete_node(tx: &mut Tx<'_>, label: Label, old: &Stored) -> rusqlite::Result<
     tx.conn
         .cached("DELETE FROM nodes WHERE n = ?1")?
         .execute([old.n])?;
+    search::remove(tx.conn, label, old.n)?;
     tx.ledger.removed(Table::Nodes, old.crc);
     *tx.ledger.label_mut(label) -= 1;
     Ok(())

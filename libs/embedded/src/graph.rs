@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet_graph::{
-    Commit, CommitError, Deadline, EXACT_TOTAL, GraphStore, Index, Node, NodeKey, Page,
-    PastRequest, ReadError, Receipt, RequestKey, Scan, Subgraph, Total, Unavailable, Walk,
-    check_values,
+    Commit, CommitError, Deadline, Digest, Digested, EXACT_TOTAL, GraphStore, Hits, Index, Node,
+    NodeKey, Page, PastRequest, ReadError, Receipt, RequestKey, Scan, Search, Sketch, Sketched,
+    Subgraph, Total, Unavailable, Walk, check_values,
 };
 use rusqlite::{Connection, OptionalExtension, types::Value as SqlValue};
 use serde_json::Value;
 
 use crate::{
+    around,
     commit::{Prepared, request_sum},
     error::ReadFailure,
     listings,
     open::Inner,
     rows::{NODE_COLUMNS, node},
     schema::load_ledger,
+    search,
     statements::Cached,
     walk,
     writer::Tx,
@@ -130,6 +132,36 @@ impl GraphStore for EmbeddedStore {
         walk.check().map_err(ReadError::Invalid)?;
         let walk = walk.clone();
         self.read(deadline, move |conn| walk::walk(conn, &walk))
+            .await
+    }
+
+    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
+        sketch.check().map_err(ReadError::Invalid)?;
+        let sketch = sketch.clone();
+        self.read(deadline, move |conn| around::sketch(conn, &sketch))
+            .await
+    }
+
+    async fn digest(
+        &self,
+        digest: &Digest,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        digest.check().map_err(ReadError::Invalid)?;
+        let (digest, keys) = (digest.clone(), keys.to_vec());
+        self.read(deadline, move |conn| {
+            let versions = around::digest(conn, &digest)?;
+            let nodes = keys.iter().map(|key| get(conn, key));
+            Ok((versions, nodes.collect::<Result<_, _>>()?))
+        })
+        .await
+    }
+
+    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
+        search.check().map_err(ReadError::Invalid)?;
+        let search = search.clone();
+        self.read(deadline, move |conn| search::search(conn, &search))
             .await
     }
 

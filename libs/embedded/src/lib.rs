@@ -11,6 +11,7 @@
 //!
 //! This crate knows nothing about what nodes and events mean.
 
+mod around;
 mod bus;
 mod checksum;
 mod commit;
@@ -25,6 +26,7 @@ mod outbox;
 mod readers;
 mod rows;
 mod schema;
+mod search;
 mod statements;
 mod verify;
 mod walk;

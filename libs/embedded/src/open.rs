@@ -20,7 +20,6 @@ use crate::{
     bus::{EmbeddedBus, Pruned, Registry},
     graph::EmbeddedStore,
     ledger::Ledger,
-    listings,
     lock::Lock,
     readers::Readers,
     schema,
@@ -252,7 +251,7 @@ impl Opened {
                 return Err(OpenError::damaged(&path, problem));
             }
         }
-        listings::update(&conn).map_err(engine)?;
+        schema::update(&conn).map_err(engine)?;
         if past.is_some_and(|past| past.state == State::Backfilling) {
             // Finish what was interrupted: then the main file is a whole database again.
             writer::checkpoint(&conn, "PASSIVE").map_err(engine)?;

@@ -1,7 +1,13 @@
 //! Nodes and relationships as rows, with their checksums.
 
-use fleet_graph::{CorruptRow, Label, Node, NodeKey, Props};
+use std::borrow::Cow;
+
+use fleet_graph::{Columns, CorruptRow, Label, Node, NodeKey, Props};
 use rusqlite::Row;
+use serde::{
+    Deserializer as _,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::Value;
 
 use crate::{checksum::Sum, error::ReadFailure};
@@ -29,6 +35,11 @@ pub(crate) const NODE_COLUMNS: &str = "n, label, id, version, ord, props, crc";
 
 /// Reads a node and checks it.
 pub(crate) fn node(row: &Row<'_>) -> Result<(i64, Node), ReadFailure> {
+    node_with(row, Columns::All)
+}
+
+/// Reads some properties of a node; all of it is checked.
+pub(crate) fn node_with(row: &Row<'_>, columns: Columns) -> Result<(i64, Node), ReadFailure> {
     let n: i64 = row.get(0)?;
     let label = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
     let Some(label) = Label::from_name(label) else {
@@ -44,7 +55,11 @@ pub(crate) fn node(row: &Row<'_>) -> Result<(i64, Node), ReadFailure> {
     if node_sum(node_content(&key, version, &ord, text), n) != crc {
         return Err(corrupt(key));
     }
-    match props(text) {
+    let read = match columns {
+        Columns::All => props(text),
+        Columns::Only(names) => some_props(text, names),
+    };
+    match read {
         Ok(props) => Ok((
             n,
             Node {
@@ -61,6 +76,39 @@ pub(crate) fn node(row: &Row<'_>) -> Result<(i64, Node), ReadFailure> {
 /// Reads stored properties.
 pub(crate) fn props(text: &str) -> Result<Props, String> {
     serde_json::from_str(text).map_err(|e| e.to_string())
+}
+
+/// Reads the properties of these names. The others are passed over, not built: texts are most
+/// of a node, and who asks for some columns wants none of them.
+fn some_props(text: &str, names: &'static [&'static str]) -> Result<Props, String> {
+    struct Named(&'static [&'static str]);
+    impl<'de> Visitor<'de> for Named {
+        type Value = Props;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("properties")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Props, A::Error> {
+            let mut props = Props::new();
+            while let Some(Name(name)) = map.next_key()? {
+                if self.0.contains(&&*name) {
+                    props.insert(name.into_owned(), map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(props)
+        }
+    }
+    #[derive(serde::Deserialize)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+    let mut json = serde_json::Deserializer::from_str(text);
+    let props = json
+        .deserialize_map(Named(names))
+        .map_err(|e| e.to_string())?;
+    json.end().map_err(|e| e.to_string())?;
+    Ok(props)
 }
 
 /// Writes properties as they are stored. A property without value is no property.

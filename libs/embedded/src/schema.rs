@@ -1,14 +1,18 @@
 //! Tables and indexes. What a database holds must be exactly this text; listings may be added
-//! and dropped, tables only with a new [`VERSION`].
+//! and dropped, what searches need is made anew when it differs, and other tables change only
+//! with a new [`VERSION`].
 
 use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::{OpenError, checksum::Sum, ledger::Ledger, listings, statements::Cached};
+use crate::{OpenError, checksum::Sum, ledger::Ledger, listings, search, statements::Cached};
 
-/// Raised with every change of a table.
-const VERSION: i64 = 1;
+/// Raised with every change of a table, and with everything that a program must keep up to date
+/// when it writes.
+const VERSION: i64 = 2;
+/// The oldest that [`update`] can bring up to date: it had no searches.
+const OLDEST: i64 = 1;
 /// Marks the file as ours ("FLT1").
 const APPLICATION_ID: i64 = 0x464c_5431;
 
@@ -121,6 +125,7 @@ pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
         tx.execute_batch(sql)?;
     }
     listings::create(&tx)?;
+    search::create(&tx)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.execute(
@@ -131,7 +136,8 @@ pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
     tx.commit()
 }
 
-/// Checks that the tables are ours, of this version, unchanged.
+/// Checks that the tables are ours, of this version or one that can be brought up to date,
+/// unchanged.
 pub(crate) fn check(conn: &Connection, file: &Path) -> Result<(), OpenError> {
     let engine = |e| OpenError::engine(file, e);
     let pragma = |name: &str| -> rusqlite::Result<i64> {
@@ -139,7 +145,7 @@ pub(crate) fn check(conn: &Connection, file: &Path) -> Result<(), OpenError> {
     };
     let application = pragma("application_id").map_err(engine)?;
     let version = pragma("user_version").map_err(engine)?;
-    if application != APPLICATION_ID || version != VERSION {
+    if application != APPLICATION_ID || !(OLDEST..=VERSION).contains(&version) {
         let problem = format!(
             "its mark is {application:#x} version {version}, this program writes \
              {APPLICATION_ID:#x} version {VERSION}; another program or a newer version wrote it, \
@@ -160,6 +166,18 @@ pub(crate) fn check(conn: &Connection, file: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// Brings an older database up to date, whole or not at all. The tables were checked.
+pub(crate) fn update(conn: &Connection) -> rusqlite::Result<()> {
+    listings::update(conn)?;
+    if search::is_current(conn)? {
+        return Ok(());
+    }
+    let tx = conn.unchecked_transaction()?;
+    search::rebuild(&tx)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()
 }
 
 /// The text by which a table or index was created, if it is there.

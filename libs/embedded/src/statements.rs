@@ -115,6 +115,29 @@ mod plans {
         }
     }
 
+    #[test]
+    fn what_is_reached_is_found_by_an_index() {
+        let conn = Connection::open_in_memory().unwrap();
+        crate::schema::create(&conn).unwrap();
+        for kinds in 1..=fleet_graph::EdgeType::ALL.len() {
+            let sql = crate::around::relations_sql(kinds);
+            check(&conn, &sql);
+            let steps = plan(&conn, &sql);
+            assert!(
+                steps.iter().all(|step| step.starts_with("SEARCH")),
+                "{steps:?}"
+            );
+        }
+        for &index in fleet_graph::SearchIndex::ALL {
+            let sql = crate::search::match_sql(index);
+            check(&conn, &sql);
+            let steps = plan(&conn, &sql);
+            // The words first (by them, not one by one), then the nodes they lead to.
+            assert!(steps[0].contains("VIRTUAL TABLE INDEX 0:M"), "{steps:?}");
+            assert!(steps[1].starts_with("SEARCH nodes"), "{steps:?}");
+        }
+    }
+
     #[derive(Debug)]
     struct TestClock(Instant);
 

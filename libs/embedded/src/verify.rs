@@ -15,7 +15,7 @@ use crate::{
     commit::request_sum,
     error::ReadFailure,
     ledger::{Ledger, Table, Tally},
-    listings, outbox, rows,
+    listings, outbox, rows, search,
 };
 
 /// What is wrong, in words; `Ok(None)` if nothing is.
@@ -43,6 +43,11 @@ pub(crate) fn verify(conn: &Connection, ledger: &Ledger) -> rusqlite::Result<Opt
             Err(ReadFailure::Row(row)) => return Ok(Some(row.to_string())),
             Err(ReadFailure::Other(problem)) => return Ok(Some(problem)),
         }
+    }
+    if search::is_current(conn)?
+        && let Some(problem) = search::verify(conn)?
+    {
+        return Ok(Some(problem));
     }
     let labels: i64 = fleet_graph::Label::ALL
         .iter()

@@ -7,12 +7,14 @@ use serde_json::json;
 
 use super::world::{Place, World, object, soon, step};
 use crate::{
-    Answer, Commit, CommitError, Direction, Edge, EdgeType, EdgeWrite, Guard, Label, NodeKey,
-    NodeWrite, Props, RequestKey,
+    Answer, Branch, Commit, CommitError, Direction, Edge, EdgeType, EdgeWrite, Guard, Label, Node,
+    NodeKey, NodeWrite, Path, Props, Reached, RequestKey, Search, SearchIndex, Versions,
 };
 
 /// Histories, each from its own seed.
 const SEEDS: std::ops::Range<u64> = 1..5;
+/// Words that the titles of nodes are made of.
+const COLOURS: [&str; 2] = ["red", "blue"];
 /// Commits of one history.
 const COMMITS: usize = 120;
 
@@ -182,6 +184,97 @@ impl Model {
         }
         done
     }
+
+    fn node(&self, key: &NodeKey) -> Option<Node> {
+        let (version, ord, props) = self.nodes.get(key)?.clone();
+        let key = key.clone();
+        Some(Node {
+            key,
+            version,
+            ord,
+            props,
+        })
+    }
+
+    /// What a branch reaches.
+    fn reached(&self, root: &NodeKey, branch: &Branch) -> Reached {
+        let mut ends = BTreeSet::from([root]);
+        for (kind, direction) in &branch.path {
+            let of_kind = self.edges.keys().filter(|(_, found, _)| found == kind);
+            ends = of_kind
+                .filter_map(|(from, _, to)| {
+                    let (near, far) = match direction {
+                        Direction::Out => (from, to),
+                        Direction::In => (to, from),
+                    };
+                    ends.contains(near).then_some(far)
+                })
+                .collect();
+        }
+        let edges = self
+            .edges
+            .iter()
+            .filter(|((from, kind, _), _)| ends.contains(from) && branch.edges.contains(kind));
+        let edges = edges.map(|((from, kind, to), props)| Edge {
+            from: from.clone(),
+            kind: *kind,
+            to: to.clone(),
+            props: props.clone(),
+        });
+        let edges = edges.collect();
+        let mut nodes: Vec<_> = ends.iter().filter_map(|key| self.node(key)).collect();
+        nodes.sort_by(|x, y| (&x.ord, &x.key).cmp(&(&y.ord, &y.key)));
+        Reached {
+            nodes,
+            edges,
+            ..Reached::default()
+        }
+    }
+}
+
+/// What is around each node, and what is found, is what the model says.
+async fn compare_around(world: &World, model: &Model, keys: &[NodeKey], context: &str) {
+    use Direction::{In, Out};
+    use EdgeType::{DependsOn, HasTask};
+    let paths: [Path; 3] = [
+        vec![(DependsOn, Out)],
+        vec![(HasTask, Out), (DependsOn, In)],
+        vec![(DependsOn, In), (DependsOn, Out), (HasTask, Out)],
+    ];
+    let branches = paths.clone().map(|path| Branch {
+        edges: vec![DependsOn, HasTask],
+        ..Branch::new(path)
+    });
+    for root in keys {
+        let seen = world.sketch(root, &branches).await;
+        let digest = world.digest(root, &paths).await;
+        let there = model.node(root);
+        assert_eq!(digest.root, there.as_ref().map(|n| n.version), "{context}");
+        for ((branch, seen), versions) in branches.iter().zip(&seen.branches).zip(&digest.paths) {
+            let expected = match &there {
+                Some(root) => model.reached(&root.key, branch),
+                None => Reached::default(),
+            };
+            let sum = expected.nodes.iter().map(|node| node.version).sum();
+            let nodes = expected.nodes.len() as u64;
+            assert_eq!(*seen, expected, "{context}: {root} {branch:?}");
+            assert_eq!(*versions, Versions { nodes, sum }, "{context}: {root}");
+        }
+        assert_eq!(seen.root, there, "{context}");
+    }
+    for colour in COLOURS {
+        let search = Search {
+            index: SearchIndex::Tasks,
+            terms: vec![world.term(colour)],
+            story_id: None,
+            limit: 100,
+        };
+        let hits = world.b.search(&search, soon()).await.unwrap();
+        let tasks = model.nodes.keys().filter(|key| key.label() == Label::Task);
+        let named = tasks.filter_map(|key| model.node(key));
+        let named = named.filter(|node| node.props["title"] == world.term(colour));
+        assert_eq!(hits, search.rank(named.collect(), false), "{context}");
+    }
 }
 
 /// A commit with a little of everything, mostly about what is there.
@@ -200,7 +293,8 @@ fn random(world: &World, dice: &mut Dice, model: &Model, keys: &[NodeKey], n: us
             0 => i64::try_from(1 + dice.roll(3)).unwrap(),
             _ => model.version(&key),
         };
-        let (ord, props) = (format!("{n:06}"), object(json!({ "n": n })));
+        let title = world.term(COLOURS[n % COLOURS.len()]);
+        let (ord, props) = (format!("{n:06}"), object(json!({ "n": n, "title": title })));
         match (version, dice.roll(10)) {
             (0, 0) => commit.guard(Guard::Absent(key)),
             (0, 1) => commit.guard(Guard::Present(key)),
@@ -327,6 +421,10 @@ pub async fn random_histories_agree_with_a_model(place: &dyn Place) {
                     &format!("seed {seed}, after commit {n}"),
                 )
                 .await;
+            }
+            if n % 40 == 39 {
+                let context = format!("seed {seed}, after commit {n}");
+                compare_around(&world, &model, &keys, &context).await;
             }
         }
         let rejected = COMMITS - successes;

@@ -1,0 +1,230 @@
+//! Sketches and digests: from the root along the two orders of the edge table, looking at
+//! nothing that is not reached.
+
+use std::rc::Rc;
+
+use fleet_graph::{
+    Branch, Digest, Digested, Direction, Edge, EdgeType, Label, Node, NodeKey, Path, Reached,
+    Sketch, Sketched, Versions,
+};
+use rusqlite::{Connection, OptionalExtension, types::Value as SqlValue};
+
+use crate::{
+    error::ReadFailure,
+    rows::{NODE_COLUMNS, edge_sum, node, node_with, props},
+    statements::Cached,
+};
+
+const OUT_SQL: &str = "SELECT dst FROM edges WHERE src = ?1 AND kind = ?2";
+const IN_SQL: &str = "SELECT src FROM edges INDEXED BY edges_in WHERE dst = ?1 AND kind = ?2";
+
+/// The nodes at the ends of paths, by row number, each once and in order. Paths that begin the
+/// same way share what was found there.
+struct Ends<'a> {
+    conn: &'a Connection,
+    root: i64,
+    known: Vec<(Path, Rc<[i64]>)>,
+}
+
+impl<'a> Ends<'a> {
+    fn new(conn: &'a Connection, root: i64) -> Self {
+        Self {
+            conn,
+            root,
+            known: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, path: &[(EdgeType, Direction)]) -> Result<Rc<[i64]>, ReadFailure> {
+        let Some(((kind, direction), before)) = path.split_last() else {
+            return Ok(Rc::from([self.root]));
+        };
+        if let Some((_, ends)) = self.known.iter().find(|(known, _)| known == path) {
+            return Ok(Rc::clone(ends));
+        }
+        let from = self.of(before)?;
+        let mut statement = self.conn.cached(match direction {
+            Direction::Out => OUT_SQL,
+            Direction::In => IN_SQL,
+        })?;
+        let mut ends = Vec::new();
+        for n in from.iter() {
+            let mut rows = statement.query((n, kind.as_str()))?;
+            while let Some(row) = rows.next()? {
+                ends.push(row.get::<_, i64>(0)?);
+            }
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        let ends: Rc<[i64]> = ends.into();
+        self.known.push((path.to_vec(), Rc::clone(&ends)));
+        Ok(ends)
+    }
+}
+
+fn no_node(n: i64) -> ReadFailure {
+    ReadFailure::Other(format!("an edge of fleet.db ends at no node ({n})"))
+}
+
+pub(crate) fn sketch(conn: &Connection, sketch: &Sketch) -> Result<Sketched, ReadFailure> {
+    let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE label = ?1 AND id = ?2");
+    let mut statement = conn.cached(&sql)?;
+    let mut rows = statement.query((sketch.root.label().as_str(), sketch.root.id()))?;
+    let Some((n, root)) = rows.next()?.map(node).transpose()? else {
+        return Ok(Sketched {
+            root: None,
+            branches: vec![Reached::default(); sketch.branches.len()],
+        });
+    };
+    let mut ends = Ends::new(conn, n);
+    let branches = sketch
+        .branches
+        .iter()
+        .map(|branch| reached(conn, branch, &ends.of(&branch.path)?))
+        .collect::<Result<_, _>>()?;
+    Ok(Sketched {
+        root: Some(root),
+        branches,
+    })
+}
+
+fn reached(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Reached, ReadFailure> {
+    let mut found = Reached {
+        truncated: ends.len() > branch.max_nodes,
+        ..Reached::default()
+    };
+    let kept = match found.truncated {
+        true => first(conn, branch, ends)?,
+        false => ends.to_vec(),
+    };
+    let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE n = ?1");
+    let mut statement = conn.cached(&sql)?;
+    for n in kept {
+        let mut rows = statement.query([n])?;
+        let row = rows.next()?.ok_or_else(|| no_node(n))?;
+        match node_with(row, branch.columns) {
+            Ok((n, node)) => {
+                relations(conn, branch, n, &node.key, &mut found.edges)?;
+                found.nodes.push(node);
+            }
+            Err(ReadFailure::Row(row)) => found.corrupt.push(row),
+            Err(other) => return Err(other),
+        }
+    }
+    let place = |node: &Node| (node.ord.clone(), node.key.clone());
+    found.nodes.sort_by_cached_key(place);
+    if branch.newest_first {
+        found.nodes.reverse();
+    }
+    found
+        .edges
+        .sort_by(|a, b| (&a.from, a.kind, &a.to).cmp(&(&b.from, b.kind, &b.to)));
+    Ok(found)
+}
+
+/// Of more nodes than are wanted, the first in the order of the branch: found by their places
+/// alone.
+fn first(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Vec<i64>, ReadFailure> {
+    let mut statement = conn.cached("SELECT label, id, ord FROM nodes WHERE n = ?1")?;
+    let mut places = Vec::with_capacity(ends.len());
+    for &n in ends {
+        let place = statement
+            .query_row([n], |row| {
+                let (label, id): (String, String) = (row.get(0)?, row.get(1)?);
+                Ok((row.get::<_, String>(2)?, Label::from_name(&label), id, n))
+            })
+            .optional()?;
+        places.push(place.ok_or_else(|| no_node(n))?);
+    }
+    places.sort_unstable();
+    if branch.newest_first {
+        places.reverse();
+    }
+    places.truncate(branch.max_nodes);
+    // In the order of rows again: neighbours share pages.
+    let mut kept: Vec<i64> = places.into_iter().map(|(.., n)| n).collect();
+    kept.sort_unstable();
+    Ok(kept)
+}
+
+/// The text that gives a node's relationships of so many kinds.
+pub(crate) fn relations_sql(kinds: usize) -> String {
+    let kinds: Vec<_> = (0..kinds).map(|at| format!("?{}", at + 2)).collect();
+    format!(
+        "SELECT edges.kind, edges.dst, edges.props, edges.crc, nodes.label, nodes.id \
+         FROM edges CROSS JOIN nodes ON nodes.n = edges.dst \
+         WHERE edges.src = ?1 AND edges.kind IN ({})",
+        kinds.join(", ")
+    )
+}
+
+/// Adds the relationships that start at a node.
+fn relations(
+    conn: &Connection,
+    branch: &Branch,
+    src: i64,
+    from: &NodeKey,
+    into: &mut Vec<Edge>,
+) -> Result<(), ReadFailure> {
+    if branch.edges.is_empty() {
+        return Ok(());
+    }
+    let mut params = vec![SqlValue::Integer(src)];
+    let kinds = branch.edges.iter().map(|kind| kind.as_str().to_owned());
+    params.extend(kinds.map(SqlValue::Text));
+    let mut statement = conn.cached(&relations_sql(branch.edges.len()))?;
+    let mut rows = statement.query(rusqlite::params_from_iter(params))?;
+    while let Some(row) = rows.next()? {
+        let engine = rusqlite::Error::from;
+        let (kind, text) = (row.get_ref(0)?.as_str().map_err(engine)?, row.get_ref(2)?);
+        let (dst, text): (i64, &str) = (row.get(1)?, text.as_str().map_err(engine)?);
+        let label = Label::from_name(row.get_ref(4)?.as_str().map_err(engine)?);
+        let damaged = |problem: &str| {
+            ReadFailure::Other(format!("edge {src} {kind} {dst} of fleet.db: {problem}"))
+        };
+        if edge_sum(src, kind, dst, text) != row.get::<_, i64>(3)? {
+            return Err(damaged("does not carry its checksum"));
+        }
+        let (Some(kind), Some(label)) = (EdgeType::from_name(kind), label) else {
+            return Err(damaged("is of an unknown kind, or ends at one"));
+        };
+        into.push(Edge {
+            from: from.clone(),
+            kind,
+            to: NodeKey::new(label, row.get::<_, String>(5)?),
+            props: props(text).map_err(|e| damaged(&e))?,
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn digest(conn: &Connection, digest: &Digest) -> Result<Digested, ReadFailure> {
+    let root: Option<(i64, i64)> = conn
+        .cached("SELECT n, version FROM nodes WHERE label = ?1 AND id = ?2")?
+        .query_row((digest.root.label().as_str(), digest.root.id()), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((n, version)) = root else {
+        return Ok(Digested {
+            root: None,
+            paths: vec![Versions::default(); digest.paths.len()],
+        });
+    };
+    let mut ends = Ends::new(conn, n);
+    let mut statement = conn.cached("SELECT version FROM nodes WHERE n = ?1")?;
+    let mut paths = Vec::with_capacity(digest.paths.len());
+    for path in &digest.paths {
+        let mut versions = Versions::default();
+        for n in ends.of(path)?.iter() {
+            let version: Option<i64> = statement.query_row([n], |row| row.get(0)).optional()?;
+            versions.nodes += 1;
+            versions.sum += version.ok_or_else(|| no_node(*n))?;
+        }
+        paths.push(versions);
+    }
+    Ok(Digested {
+        root: Some(version),
+        paths,
+    })
+}
