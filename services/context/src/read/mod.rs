@@ -1,0 +1,106 @@
+//! Everything that is asked of context and changes nothing.
+//!
+//! # Round trips to the store
+//!
+//! | call | reads |
+//! |---|---:|
+//! | GetContext, kept from before | 1 |
+//! | GetContext, never asked before | 2 |
+//! | GetContext, asked before and overtaken | 3 |
+//! | RehydrateSession, any number of roles | 2 |
+//! | RehydrateSession of a kept bundle | 0 |
+//! | GetGraphRelationships | at most 6: one for each kind of step |
+//! | SearchDecisions | 2, side by side |
+//! | ExplainScope | 2 |
+//! | ValidateScope, GetReceipt | 0 |
+//! | StreamContextUpdates | 1, and 1 for each change in the whole process |
+//!
+//! A story that moves while it is read is read again, a bounded number of times.
+
+mod again;
+mod context;
+mod hub;
+mod items;
+mod metrics;
+mod packs;
+mod stream;
+mod version;
+
+use std::sync::Arc;
+
+use fleet_cache::{Cache, SingleFlight};
+use fleet_events::Bus;
+use fleet_graph::Store;
+use fleet_service::{SharedRegistry, Tasks};
+
+use crate::domain::{Policies, Scopes};
+
+pub use context::get_context;
+pub use packs::Kept;
+pub use stream::stream_context_updates;
+
+use context::Flown;
+use hub::Hub;
+use metrics::ReadMetrics;
+use packs::{Packs, Question};
+
+/// What reading keeps between calls.
+pub struct Reads {
+    pub(crate) packs: Packs,
+    pub(crate) flights: SingleFlight<Question, Flown>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: ReadMetrics,
+}
+
+/// What reading is given.
+pub struct ReadDeps<'a> {
+    /// The graph.
+    pub store: Arc<dyn Store>,
+    /// Where answers are kept.
+    pub cache: Arc<dyn Cache>,
+    /// Who may see what.
+    pub policies: &'a Policies,
+    /// Who is told what in which phase.
+    pub scopes: &'a Scopes,
+    /// How long answers are kept.
+    pub kept: Kept,
+    /// Most streams of updates at the same time.
+    pub max_watchers: usize,
+    /// Where the hub runs.
+    pub tasks: &'a Tasks,
+    /// What the hub follows.
+    pub bus: Arc<dyn Bus>,
+    /// Where metrics are registered.
+    pub metrics: &'a SharedRegistry,
+}
+
+impl Reads {
+    /// Ready to read; the hub of the streams runs from now on.
+    pub fn start(deps: ReadDeps<'_>) -> Self {
+        let counted_by = deps.policies.counted_by();
+        let rules = format!(
+            "{}/{}/{counted_by}",
+            deps.policies.version(),
+            deps.scopes.version()
+        );
+        let metrics = ReadMetrics::default();
+        metrics.register(deps.metrics);
+        let hub = Arc::new(Hub::new(
+            deps.store,
+            counted_by,
+            deps.max_watchers,
+            deps.tasks.shutdown_token(),
+        ));
+        let (following, bus) = (hub.clone(), deps.bus);
+        deps.tasks.keep("context_updates", move |_shutdown| {
+            let (hub, bus) = (following.clone(), bus.clone());
+            async move { hub.run(bus).await }
+        });
+        Self {
+            packs: Packs::new(deps.cache, deps.kept, rules),
+            flights: SingleFlight::new(),
+            hub,
+            metrics,
+        }
+    }
+}
