@@ -115,6 +115,14 @@ fn wrong_configuration_is_refused(_: &tokio::runtime::Runtime) {
         (("FLEET_LEASE", "0s"), "FLEET_LEASE must not be zero"),
         (("NEO4J_PASSWORD", ""), "NEO4J_PASSWORD must not be empty"),
         (("NEO4J_URI", "not an address"), "NEO4J_URI is of no use"),
+        (
+            ("VALKEY_URL", "redis://:hunter2@h:port"),
+            "VALKEY_URL is of no use",
+        ),
+        (
+            ("FLEET_CACHE_MIB", "0"),
+            "FLEET_CACHE_MIB must be a whole number from 1",
+        ),
         (("FLEET_BIND", "0.0.0.0"), "FLEET_INSECURE=true"),
         (("FLEET_DEPLOYMENT", "Prod!"), "FLEET_DEPLOYMENT must be"),
         (("FLEET_LOG", "=="), "FLEET_LOG is not"),
@@ -143,7 +151,8 @@ fn wrong_configuration_is_refused(_: &tokio::runtime::Runtime) {
 }
 
 fn prints_what_it_was_asked_for(_: &tokio::runtime::Runtime) {
-    let output = command(&[], &["--print-config", "--lease", "5m"])
+    let cache = ("VALKEY_URL", "rediss://fleet:hunter2@h:6379");
+    let output = command(&[cache], &["--print-config", "--lease", "5m"])
         .output()
         .unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -152,6 +161,10 @@ fn prints_what_it_was_asked_for(_: &tokio::runtime::Runtime) {
         "{printed}"
     );
     assert!(printed.contains("neo4j_password = \"***\""), "{printed}");
+    assert!(
+        printed.contains("valkey_url = \"rediss://***@h:6379\"") && !printed.contains("hunter2"),
+        "{printed}"
+    );
     let output = command(&[], &["config-schema"]).output().unwrap();
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(schema["properties"]["grpc_port"]["default"], 50_056);

@@ -329,3 +329,43 @@ async fn up_takes_a_real_bus_and_a_real_graph() {
         "nothing embedded is made"
     );
 }
+
+#[tokio::test]
+async fn up_goes_on_without_its_cache_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let up = Up::start(&dir.path().join("lost"), |command| {
+        command.args(["--valkey", &format!("redis://:s3cret@{nobody}")]);
+    })
+    .await;
+    support::story_to_review(&up).await;
+    let page = up.readiness();
+    assert_eq!(
+        (&page["ready"], &page["degraded"]),
+        (&true.into(), &true.into())
+    );
+    let dependencies = page["dependencies"].as_array().unwrap();
+    let cache = dependencies.iter().find(|d| d["name"] == "valkey").unwrap();
+    assert_eq!(
+        (&cache["up"], &cache["need"]),
+        (&false.into(), &"never".into())
+    );
+    assert!(!page.to_string().contains("s3cret"), "{page}");
+    drop(up);
+
+    let Some(valkey) = test_server("valkey", "FLEET_TEST_VALKEY_URL") else {
+        return;
+    };
+    let up = Up::start(&dir.path().join("found"), |command| {
+        command.args(["--valkey", &valkey]);
+    })
+    .await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while up.readiness()["degraded"] != false {
+        assert!(std::time::Instant::now() < deadline, "{}", up.readiness());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -13,7 +13,8 @@ use fleet_types::Ids as _;
 pub fn fleet() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("FLEET_") || name.starts_with("NEO4J_") || name == "NATS_URL" {
+        let ours = ["FLEET_", "NEO4J_", "NATS_URL", "VALKEY_URL"];
+        if ours.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -78,6 +79,19 @@ impl Up {
             return up;
         }
         panic!("no free range of ports");
+    }
+
+    /// The admin page of readiness.
+    pub fn readiness(&self) -> serde_json::Value {
+        use std::io::{Read as _, Write as _};
+        let port: u16 = self.planning.rsplit(':').next().unwrap().parse().unwrap();
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port - 30_000)).unwrap();
+        let request = "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
     }
 
     async fn until_ready(&self) {
