@@ -412,6 +412,7 @@ fn update_node(
 }
 
 fn delete_node(tx: &mut Tx<'_>, label: Label, old: &Stored) -> rusqlite::Result<()> {
+    tx.allow_deletion()?;
     for sql in [
         "DELETE FROM edges WHERE src = ?1 RETURNING crc",
         "DELETE FROM edges WHERE dst = ?1 RETURNING crc",

@@ -326,8 +326,8 @@ impl Thread {
             Some(conn) => conn,
             None => self.reopen()?,
         };
-        let begun = conn
-            .cached("BEGIN IMMEDIATE")
+        let begun = limit_size(&conn, &self.settings, 0)
+            .and_then(|()| conn.cached("BEGIN IMMEDIATE"))
             .and_then(|mut s| s.execute(()));
         match begun {
             Ok(_) => {
@@ -526,17 +526,34 @@ fn open(settings: &Settings, wal_pages: &Arc<AtomicU32>) -> rusqlite::Result<Con
     Ok(conn)
 }
 
+/// Pages beyond the limit of the size that a transaction with deletions may take: to forget by
+/// which words something was found is written down, too, before it makes room.
+const DELETION_PAGES: i64 = 32;
+
+/// Limits the size of the database, if it has a limit.
+fn limit_size(conn: &Connection, settings: &Settings, beyond: i64) -> rusqlite::Result<()> {
+    let Some(bytes) = settings.max_bytes else {
+        return Ok(());
+    };
+    let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1) + beyond;
+    conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+}
+
+impl Tx<'_> {
+    /// Gives this transaction a little more room than others have: it deletes.
+    pub(crate) fn allow_deletion(&self) -> rusqlite::Result<()> {
+        limit_size(self.conn, self.settings, DELETION_PAGES)
+    }
+}
+
 /// Makes a connection the writing one: limits its size and counts the pages in the log.
 pub(crate) fn configure(
     conn: &mut Connection,
     settings: &Settings,
     wal_pages: &Arc<AtomicU32>,
 ) -> rusqlite::Result<()> {
-    if let Some(bytes) = settings.max_bytes {
-        let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
-        conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
-    }
+    limit_size(conn, settings, 0)?;
     let counter = Arc::clone(wal_pages);
     conn.wal_hook(Some(
         move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {

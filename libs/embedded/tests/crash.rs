@@ -58,7 +58,7 @@ async fn write_until_killed(dir: &Path, round: u64) {
         workers.spawn(async move {
             for n in 0.. {
                 let n = round * 1_000_000 + worker * 100_000 + n;
-                let commit = create_story(n);
+                let commit = plan_story(n);
                 store.commit(&commit, soon()).await.unwrap();
                 say(&format!("committed {n}"));
                 bus.publish(&commit.events, soon()).await.remove(0).unwrap();

@@ -19,7 +19,9 @@ use std::{
 use common::*;
 use fleet_embedded::{Embedded, OpenError};
 use fleet_events::{Parked, RawMessage};
-use fleet_graph::{Index, ReadError, Scan};
+use fleet_graph::{
+    Branch, Direction, EdgeType, Index, ReadError, Scan, Search, SearchIndex, Sketch,
+};
 use fleet_topology::{CONSUMERS, Consumer};
 
 /// Repeatable numbers.
@@ -47,7 +49,7 @@ fn planning_consumer() -> &'static Consumer {
 async fn fill(embedded: &Embedded, stories: std::ops::Range<u64>) {
     let (store, bus) = (embedded.store(), embedded.bus());
     for n in stories {
-        let mut commit = create_story(n);
+        let mut commit = plan_story(n);
         commit.answers = Some(fleet_graph::Answer {
             consumer: "c".to_owned(),
             event: fleet_types::EventId::parse(&format!("ev-answered-{n}")).unwrap(),
@@ -114,6 +116,28 @@ async fn everything(embedded: &Embedded) -> Result<BTreeMap<String, String>, Str
         .await
         .map_err(|e| e.to_string())?;
     seen.insert("drafts".to_owned(), page.nodes.len().to_string());
+    for page in 0..7 {
+        let search = Search {
+            index: SearchIndex::Tasks,
+            terms: vec!["page".to_owned(), page.to_string()],
+            story_id: None,
+            limit: 1000,
+        };
+        let hits = store.search(&search, soon()).await;
+        let hits = hits.map_err(|e| e.to_string())?;
+        seen.insert(format!("page {page}"), format!("{hits:?}"));
+    }
+    let out = Branch {
+        edges: vec![EdgeType::HasTransition, EdgeType::HasTask],
+        ..Branch::new(vec![(EdgeType::HasTransition, Direction::In)])
+    };
+    let sketch = Sketch {
+        root: story(0),
+        branches: vec![out],
+    };
+    let sketch = store.sketch(&sketch, soon()).await;
+    let sketch = sketch.map_err(|e| e.to_string())?;
+    seen.insert("sketch".to_owned(), format!("{sketch:?}"));
     let later = time().plus(Duration::from_secs(60));
     for event in store
         .pending(later, 10_000, soon())

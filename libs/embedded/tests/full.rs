@@ -16,7 +16,7 @@ async fn write(embedded: &Embedded, numbers: std::ops::Range<u64>) -> Vec<u64> {
     for n in numbers {
         let store = embedded.store();
         tasks.spawn(async move {
-            match store.commit(&create_story(n), soon()).await {
+            match store.commit(&plan_story(n), soon()).await {
                 Ok(_) => Some(n),
                 Err(CommitError::Unavailable(Unavailable {
                     retryable: true, ..
@@ -66,7 +66,7 @@ async fn a_full_database_refuses_and_recovers() {
     // Room is made by deleting, although there is none.
     for n in done.drain(..done.len() / 2) {
         let mut gone = commit(1_000_000 + n);
-        gone.delete(story(n), 1);
+        gone.delete(story(n), 1).delete(task(n), 1);
         if embedded.store().commit(&gone, soon()).await.is_err() {
             continue;
         }

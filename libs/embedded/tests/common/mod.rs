@@ -8,7 +8,7 @@ use std::{
 };
 
 use fleet_embedded::{Embedded, Options};
-use fleet_graph::{Commit, Deadline, Label, NodeKey, OutboxEvent, Owner, Props};
+use fleet_graph::{Commit, Deadline, EdgeType, Label, NodeKey, OutboxEvent, Owner, Props};
 use fleet_types::{Clock, EventId, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
@@ -84,5 +84,22 @@ pub fn create_story(n: u64) -> Commit {
     commit
         .create(story(n), format!("{n:012}"), story_props(n, "DRAFT"))
         .event(event(&format!("ev-{n}"), "planning.story.created"));
+    commit
+}
+
+pub fn task(n: u64) -> NodeKey {
+    NodeKey::new(Label::Task, format!("T-{n}"))
+}
+
+/// A commit that creates story `n` with one event and one task that is found by its words.
+pub fn plan_story(n: u64) -> Commit {
+    let mut commit = create_story(n);
+    let props = fleet_graph::props(&json!({
+        "title": format!("Task {n} ✓"), "description": format!("Sort page {} of the ledger", n % 7),
+        "story_id": format!("s-{n}"),
+    }));
+    commit
+        .create(task(n), format!("{n:012}"), props)
+        .relate(story(n), EdgeType::HasTask, task(n));
     commit
 }
