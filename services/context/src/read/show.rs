@@ -1,0 +1,104 @@
+//! Pieces of answers that several calls share. Nothing here sees an item but through its view.
+
+use fleet_graph::Label;
+use fleet_proto::context::v1 as pb;
+use fleet_types::StoryId;
+use serde_json::Value;
+
+use crate::domain::{Entity, Item, Props, View};
+
+/// How a label is called in messages.
+pub(crate) fn word(label: Label) -> &'static str {
+    match label {
+        Label::Project => "project",
+        Label::Epic => "epic",
+        Label::PlanVersion => "plan",
+        other => crate::app::word(other),
+    }
+}
+
+/// A value as a string: texts as they are, everything else as JSON.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A relation between decisions as an item, for the policies.
+pub(crate) fn relation(story: &StoryId, from: &str, kind: &str, to: &str) -> Option<Item> {
+    let id = format!("{from}-{kind}->{to}");
+    let mut props = Props::new();
+    for (name, value) in [
+        ("relation_id", id.as_str()),
+        ("story_id", story.as_str()),
+        ("from_id", from),
+        ("relation_type", kind),
+        ("to_id", to),
+    ] {
+        props.insert(name.to_owned(), value.into());
+    }
+    Item::read(Entity::Relation, &props, "").ok()
+}
+
+fn owned(texts: Vec<&str>) -> Vec<String> {
+    texts.into_iter().map(ToOwned::to_owned).collect()
+}
+
+fn text(view: &View, column: &str) -> String {
+    view.text(column).to_owned()
+}
+
+/// A decision; `affects` are the tasks that may be named.
+pub(crate) fn decision(view: &View, story: &StoryId, affects: Vec<String>) -> pb::Decision {
+    let decided_by = match view.text("author_role") {
+        "" => view.text("author_agent"),
+        role => role,
+    };
+    pb::Decision {
+        id: view.id().to_owned(),
+        title: text(view, "title"),
+        rationale: text(view, "rationale"),
+        status: text(view, "status"),
+        decided_by: decided_by.to_owned(),
+        decided_at: text(view, "created_at"),
+        alternatives: owned(view.texts("alternatives")),
+        decision_type: text(view, "decision_type"),
+        story_id: story.to_string(),
+        affects,
+    }
+}
+
+/// A task; its state in the workflow, if it has one there, is its status.
+pub(crate) fn subtask(view: &View, run: Option<&View>) -> pb::Subtask {
+    let status = match run.map_or("", |run| run.text("state")) {
+        "" => view.text("status"),
+        state => state,
+    };
+    pb::Subtask {
+        subtask_id: view.id().to_owned(),
+        title: text(view, "title"),
+        description: text(view, "description"),
+        role: text(view, "role"),
+        status: status.to_owned(),
+        dependencies: owned(view.texts("depends_on")),
+        priority: view
+            .number("priority")
+            .map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX)),
+    }
+}
+
+/// A story.
+pub(crate) fn header(view: &View, phase: &str) -> pb::CaseHeader {
+    pb::CaseHeader {
+        case_id: view.id().to_owned(),
+        title: text(view, "title"),
+        description: text(view, "brief"),
+        status: text(view, "state"),
+        created_at: text(view, "created_at"),
+        created_by: text(view, "created_by"),
+        phase: phase.to_owned(),
+        acceptance_criteria: owned(view.texts("acceptance_criteria")),
+        constraints: owned(view.texts("constraints")),
+    }
+}
