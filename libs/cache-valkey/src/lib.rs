@@ -5,6 +5,7 @@
 //! * Every call has its own deadline. All calls can be repeated without harm, so one that finds
 //!   its connection broken is made once more.
 //! * Keys are `fleet:<deployment>:<key>`: deployments on one server do not see each other.
+//! * An account needs `get`, `set`, `unlink` and `exists` on the keys of its deployment.
 //!
 //! This crate knows nothing about services or what is cached.
 

@@ -138,6 +138,29 @@ async fn credentials_of_the_url_are_used_and_never_shown() {
 }
 
 #[tokio::test]
+async fn an_account_needs_four_commands_on_the_keys_of_its_deployment() {
+    let account = "--user fleet on >s3cret ~fleet:own:* +get +set +unlink +exists";
+    let account: Vec<&str> = account.split(' ').collect();
+    let Some(server) = Own::start(&account).await else {
+        return;
+    };
+    let url = format!("redis://fleet:s3cret@127.0.0.1:{}", server.port);
+    let cache = open(&url, "own");
+    back(&*cache).await;
+    cache.ping(PATIENCE).await.unwrap();
+    assert_eq!(cache.get(&key(), PATIENCE).await, Ok(Some(value())));
+    cache.delete(&key(), PATIENCE).await.unwrap();
+    let other = open(&url, "other");
+    for refused in [
+        other.ping(PATIENCE).await.unwrap_err(),
+        other.get(&key(), PATIENCE).await.unwrap_err(),
+    ] {
+        assert!(matches!(refused, CacheError::Refused { .. }), "{refused}");
+        assert!(refused.to_string().contains("NOPERM"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_server_refuses_and_still_answers() {
     let full = ["--maxmemory", "1", "--maxmemory-policy", "noeviction"];
     let Some(server) = Own::start(&full).await else {

@@ -22,6 +22,9 @@ type Load<V> = BoxFuture<'static, Option<V>>;
 /// The load runs in whichever of its callers is polled. A caller that goes away leaves it to the
 /// others; when the last one goes away it is dropped, since nobody wants it any more.
 ///
+/// The load outlives the patience of whoever began it: it has a time limit of its own, not its
+/// first caller's. Callers that wait less put their own round [`run`](Self::run).
+///
 /// A caller may get a value whose load began before the caller came: what the value depends on
 /// belongs into the key.
 pub struct SingleFlight<K, V> {
