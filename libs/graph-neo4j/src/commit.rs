@@ -3,14 +3,14 @@
 //! The driver leaves Nagle's algorithm on, and sends a message that does not fit into its
 //! buffer in pieces: the first is two bytes long, and the others wait until the server
 //! acknowledges those, which it puts off for 40 ms. So the statement is kept short, and when
-//! it would be too long all the same, the events follow in a second one: one round trip more
-//! instead of 40 ms.
+//! it would be too long all the same, the events, and if need be the words by which nodes are
+//! found, follow in a second one: one round trip more instead of 40 ms.
 
 use std::collections::{BTreeMap, HashMap};
 
 use fleet_graph::{
     Commit, CommitError, Deadline, Edge, EdgeType, EdgeWrite, Guard, NodeKey, NodeWrite,
-    OutboxEvent, Props, Receipt, RequestKey,
+    OutboxEvent, Props, Receipt, RequestKey, SearchIndex,
 };
 use neo4rs::{BoltBytes, BoltMap, BoltString, BoltType, Query};
 use tokio::time::timeout;
@@ -21,7 +21,8 @@ use crate::{
     graph::{Retries, begin, only_row, share},
     pool::Lease,
     queries::{self, INBOX, MARKER, REQUEST},
-    value::{Params, integer, list, map, number, properties, seal, size, text},
+    search::words_of,
+    value::{Params, integer, list, map, map_size, number, properties, seal, size, text},
 };
 
 /// Expected of a row: not there.
@@ -130,6 +131,42 @@ struct Plan<'a> {
     edges: BTreeMap<(EdgeType, &'a NodeKey, &'a NodeKey), Option<&'a Props>>,
     /// An end that this very commit takes away, or wants absent.
     impossible: Option<&'a NodeKey>,
+}
+
+/// A node or row of our own as it is written.
+struct Put {
+    i: BoltType,
+    label: &'static str,
+    props: BoltMap,
+    /// Its key and the words by which it is found, if it can be searched for.
+    words: Option<(String, String)>,
+}
+
+impl Put {
+    /// How many bytes it takes in a message without its words, never too few.
+    fn size(&self) -> usize {
+        const REST: usize = 64;
+        REST + map_size(&self.props)
+    }
+
+    fn row(mut self, with_words: bool) -> BoltType {
+        if with_words && let Some((_, words)) = &self.words {
+            self.props.put(BoltString::new("_terms"), text(words));
+        }
+        map([
+            ("i", self.i),
+            ("label", text(self.label)),
+            ("props", BoltType::Map(self.props)),
+        ])
+    }
+}
+
+/// The words of nodes apart from the nodes.
+fn terms(puts: &[Put]) -> BoltType {
+    list(puts.iter().filter_map(|put| {
+        let (key, words) = put.words.as_ref()?;
+        Some(map([("key", text(key)), ("terms", text(words))]))
+    }))
 }
 
 /// What the diagnosis saw under its locks.
@@ -258,7 +295,7 @@ impl<'a> Plan<'a> {
         key: &str,
         label: &'static str,
         more: [(&'static str, BoltType); N],
-    ) -> BoltType {
+    ) -> Put {
         let mut props = BoltMap::with_capacity(N + 4);
         let common = [
             ("_key", text(key)),
@@ -269,15 +306,15 @@ impl<'a> Plan<'a> {
         for (name, value) in common.into_iter().chain(more) {
             props.put(BoltString::new(name), value);
         }
-        let props = BoltType::Map(props);
-        map([
-            ("i", self.place(key)),
-            ("label", text(label)),
-            ("props", props),
-        ])
+        Put {
+            i: self.place(key),
+            label,
+            props,
+            words: None,
+        }
     }
 
-    /// The statement of the commit, and that of its events if both are too long for one.
+    /// The statement of the commit, and that of what follows it if both are too long for one.
     fn statements(&self) -> (Query, Option<Query>) {
         let commit = self.commit;
         let mut puts = vec![self.own_row(&marker_key(commit), MARKER, [])];
@@ -298,20 +335,23 @@ impl<'a> Plan<'a> {
             let path = write.key().path();
             match write {
                 NodeWrite::Create { ord, props, .. } | NodeWrite::Update { ord, props, .. } => {
+                    let given = props;
                     let version = write.expected() + 1;
-                    let sum = seal(&path, version, ord, props);
-                    let mut props = properties(props);
+                    let sum = seal(&path, version, ord, given);
+                    let mut props = properties(given);
                     props.put(BoltString::new("_ord"), text(ord));
                     props.put(BoltString::new("_version"), integer(version));
                     props.put(BoltString::new("_sum"), integer(sum));
-                    let i = self.place(&path);
+                    let label = write.key().label();
+                    let words = SearchIndex::of(label);
+                    let words = words.map(|index| (path.clone(), words_of(index, given)));
                     props.put(BoltString::new("_key"), text(&path));
-                    let label = text(write.key().label().as_str());
-                    puts.push(map([
-                        ("i", i),
-                        ("label", label),
-                        ("props", BoltType::Map(props)),
-                    ]));
+                    puts.push(Put {
+                        i: self.place(&path),
+                        label: label.as_str(),
+                        props,
+                        words,
+                    });
                 }
                 NodeWrite::Delete { .. } => drops.push(self.place(&path)),
             }
@@ -325,7 +365,6 @@ impl<'a> Plan<'a> {
         let unrelates = self.edges.values().any(Option::is_none);
         let mut params = Params::new()
             .with("rows", self.rows())
-            .with("puts", list(puts))
             .with("drops", list(drops));
         for kind in queries::edges_of(commit.writer) {
             let of_kind = || self.edges.iter().filter(move |((k, ..), _)| *k == kind);
@@ -344,16 +383,24 @@ impl<'a> Plan<'a> {
             }
         }
         let text = queries::commit(commit.writer, unrelates);
-        let (own, events) = (text.len() + params.size(), self.events());
-        // Events that are too long themselves would only wait a second time.
-        if own <= ONE_PIECE && own + size(&events) > ONE_PIECE {
-            let second = Params::new()
-                .with("events", events)
-                .query(queries::EVENTS.as_str());
-            let none: [BoltType; 0] = [];
-            return (params.with("events", list(none)).query(text), Some(second));
+        let (events, terms) = (self.events(), terms(&puts));
+        let puts_size: usize = puts.iter().map(Put::size).sum();
+        let own = text.len() + params.size() + puts_size;
+        let (with_terms, with_all) = (own + size(&terms), own + size(&terms) + size(&events));
+        let none = || list(std::iter::empty::<BoltType>());
+        let rows = |with_words| list(puts.into_iter().map(|put| put.row(with_words)));
+        // What is too long by itself would only wait a second time.
+        if own > ONE_PIECE || with_all <= ONE_PIECE {
+            let params = params.with("puts", rows(true)).with("events", events);
+            return (params.query(text), None);
         }
-        (params.with("events", events).query(text), None)
+        let here = with_terms <= ONE_PIECE;
+        let late = Params::new()
+            .with("terms", if here { none() } else { terms })
+            .with("events", events)
+            .query(queries::LATE.as_str());
+        let params = params.with("puts", rows(here)).with("events", none());
+        (params.query(text), Some(late))
     }
 
     fn events(&self) -> BoltType {

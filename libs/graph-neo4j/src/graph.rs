@@ -3,8 +3,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use fleet_graph::{
-    Commit, CommitError, Deadline, GraphStore, Index, Node, NodeKey, Page, PastRequest, ReadError,
-    Receipt, RequestKey, Scan, Subgraph, Total, Unavailable, Walk,
+    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Node, NodeKey, Page,
+    PastRequest, ReadError, Receipt, RequestKey, Scan, Search, SearchIndex, Sketch, Sketched,
+    Subgraph, Total, Unavailable, Walk,
 };
 use neo4rs::{ConfigBuilder, Query, Row, Txn};
 use secrecy::ExposeSecret;
@@ -12,11 +13,11 @@ use serde_json::Value;
 use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::{
-    InvalidSettings, Settings, commit,
+    InvalidSettings, Settings, around, commit,
     fault::{Fault, Stage},
     migrate,
     pool::{Lease, Pool},
-    queries, rows,
+    queries, rows, search,
 };
 
 /// The commit port on one Neo4j server, for one deployment. Cheap to clone; clones share
@@ -74,6 +75,18 @@ impl Neo4j {
     /// The deployment whose outbox, inbox and requests this handle works on.
     pub fn deployment(&self) -> &str {
         &self.deployment
+    }
+
+    /// Gives nodes that were written by something older than the search their words, and says
+    /// how many lacked them. A migration does it once, before it makes the index; it is of use
+    /// again only where an older version wrote after that. Reads all nodes of the label; safe
+    /// at any time.
+    pub async fn fill_search(
+        &self,
+        index: SearchIndex,
+        deadline: Deadline,
+    ) -> Result<u64, ReadError> {
+        search::backfill(self, index, deadline).await
     }
 
     /// A free connection.
@@ -280,6 +293,23 @@ impl GraphStore for Neo4j {
 
     async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError> {
         rows::walk(self, walk, deadline).await
+    }
+
+    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
+        around::sketch(self, sketch, deadline).await
+    }
+
+    async fn digest(
+        &self,
+        digest: &Digest,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        around::digest(self, digest, keys, deadline).await
+    }
+
+    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
+        search::search(self, search, deadline).await
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {

@@ -11,10 +11,13 @@
 //!   call was cut off is closed, never used again.
 //! * Outbox, inbox, requests and markers belong to a deployment: two fleets on one server
 //!   neither see nor prune each other's.
+//! * Nodes that can be searched for carry their words in `_terms`, which a full-text index
+//!   splits at blanks and nothing else; the commit writes both.
 //! * Query texts are a closed set ([`queries`]); values are always parameters.
 //!
 //! This crate knows nothing about services, buses or what the nodes mean.
 
+mod around;
 mod commit;
 mod fault;
 mod graph;
@@ -23,6 +26,7 @@ mod outbox;
 mod pool;
 pub mod queries;
 mod rows;
+mod search;
 mod settings;
 mod value;
 

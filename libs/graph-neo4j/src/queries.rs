@@ -8,7 +8,13 @@
 
 use std::{collections::BTreeSet, fmt::Write, sync::LazyLock};
 
-use fleet_graph::{Direction, EXACT_TOTAL, EdgeType, Index, Label, Owner, Scan, Step};
+use fleet_graph::{Direction, EXACT_TOTAL, EdgeType, Index, Label, Owner, Scan, SearchIndex, Step};
+
+mod around;
+
+use around::SHOWN;
+pub(crate) use around::{BY_KEY, SET_TERMS, make_search_index, search_index, story_word};
+pub use around::{digest, search, search_words, sketch};
 
 /// Label of the rows that say which commits happened.
 pub(crate) const MARKER: &str = "CommitMarker";
@@ -111,9 +117,21 @@ UNWIND $c.events AS event
   SET o = event
   SET o._pending = event._ord";
 
-/// The events of a commit in a statement of their own, behind that of the commit and in the
-/// same transaction.
-pub(crate) static EVENTS: LazyLock<String> = LazyLock::new(|| format!("{EVENTS_BODY}\nFINISH"));
+/// The events of a commit and the words of its nodes in a statement of their own, behind that
+/// of the commit and in the same transaction.
+pub(crate) static LATE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "CALL () {{
+  UNWIND $c.terms AS t
+  MATCH (n:Entity {{_key: t.key}})
+  SET n._terms = t.terms
+}}
+CALL () {{
+  {EVENTS_BODY}
+}}
+FINISH"
+    )
+});
 
 /// The relationship types that a service writes.
 pub(crate) fn edges_of(writer: Owner) -> impl Iterator<Item = EdgeType> {
@@ -141,10 +159,14 @@ pub(crate) fn commit(writer: Owner, unrelates: bool) -> &'static str {
 }
 
 /// Nodes by key, in no particular order.
-pub(crate) const GET: &str = "\
-UNWIND $c.keys AS key
-MATCH (n:Entity {_key: key})
-RETURN collect(properties(n)) AS nodes";
+pub(crate) static GET: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UNWIND $c.keys AS key
+MATCH (n:Entity {{_key: key}})
+WITH properties(n) AS p
+RETURN collect({SHOWN}) AS nodes"
+    )
+});
 
 /// A stored request.
 pub(crate) const PAST_REQUEST: &str = "\
@@ -206,11 +228,15 @@ pub fn scan(index: Index, bounded: bool, descending: bool, with_total: bool) -> 
     let order: Vec<_> = order.map(|name| format!("n.{name}{direction}")).collect();
     let order = order.join(", ");
     let hint = hint(index, "n");
+    let nodes = match SearchIndex::of(index.label()) {
+        Some(_) => format!("WITH properties(n) AS p\nWITH collect({SHOWN}) AS nodes"),
+        None => "WITH collect(properties(n)) AS nodes".to_owned(),
+    };
     let mut text = format!(
         "MATCH (n:{label}) {hint}
 WHERE {filters}n._ord > $c.after{before}
 WITH n ORDER BY {order} SKIP $c.offset LIMIT $c.limit
-WITH collect(properties(n)) AS nodes
+{nodes}
 "
     );
     if with_total {
@@ -304,7 +330,8 @@ WITH collect(DISTINCT n) AS f0
         "CALL ({}) {{
   UNWIND {} AS n
   WITH DISTINCT n LIMIT $c.nodes
-  RETURN collect(properties(n)) AS nodes
+  WITH properties(n) AS p
+  RETURN collect({SHOWN}) AS nodes
 }}
 ",
         list('f', 0, ", "),
@@ -459,8 +486,8 @@ pub fn all() -> Vec<(String, String)> {
             "commit of context that unrelates",
             commit(Owner::Context, true),
         ),
-        ("events of a commit", EVENTS.as_str()),
-        ("get", GET),
+        ("late part of a commit", LATE.as_str()),
+        ("get", GET.as_str()),
         ("past request", PAST_REQUEST),
         ("pending", PENDING),
         ("mark published", MARK_PUBLISHED),
@@ -504,6 +531,7 @@ pub fn all() -> Vec<(String, String)> {
         .into();
     texts.push(("walk nowhere".into(), walk(&[])));
     texts.push(("walk long".into(), walk(&long)));
+    texts.extend(around::all());
     texts
 }
 

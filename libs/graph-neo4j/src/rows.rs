@@ -7,7 +7,7 @@ use fleet_graph::{
     CorruptRow, Deadline, EXACT_TOTAL, Edge, EdgeType, Index, Node, NodeKey, Page, PastRequest,
     Props, ReadError, RequestKey, Scan, Subgraph, Total, Unavailable, Walk, check_values,
 };
-use neo4rs::{DeError, Query, Row};
+use neo4rs::{BoltType, DeError, Query, Row};
 use serde_json::Value;
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) fn column<'a, T: serde::Deserialize<'a>>(
 }
 
 /// An answer that is not what the query asks for: nothing a retry can help.
-fn unreadable(reason: &str) -> ReadError {
+pub(crate) fn unreadable(reason: &str) -> ReadError {
     Unavailable {
         store: "neo4j",
         reason: reason.to_owned(),
@@ -39,7 +39,9 @@ fn unreadable(reason: &str) -> ReadError {
 const TORN_TRIES: u32 = 10;
 
 /// A node from its properties, and whether its checksum fits them.
-fn node(mut props: Props) -> Result<(Node, bool), ReadError> {
+pub(crate) fn node(mut props: Props) -> Result<(Node, bool), ReadError> {
+    // Some reads give it, as a null or as it is; no part of the node.
+    props.remove("_terms");
     let path = props.remove("_key");
     let path = path.as_ref().and_then(Value::as_str).unwrap_or_default();
     let key = NodeKey::from_path(path)
@@ -68,34 +70,29 @@ fn node(mut props: Props) -> Result<(Node, bool), ReadError> {
     }
 }
 
-fn nodes(rows: Vec<Props>) -> Result<(Vec<Node>, bool), ReadError> {
-    let read = rows.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
-    let whole = read.iter().all(|(_, whole)| *whole);
-    Ok((read.into_iter().map(|(node, _)| node).collect(), whole))
-}
-
-/// Runs a query that gives nodes, again as long as one of them is seen in the middle of a
-/// commit. What does not change from one try to the next was written by somebody else than
-/// this adapter, and is given as it is.
-async fn read_nodes(
+/// What a read gave, as often as it takes to see nothing in the middle of somebody's commit.
+/// `parse` says whether what it read is whole. What does not change from one try to the next
+/// was written by somebody else than this adapter, and is given as it is.
+pub(crate) async fn read_whole<T: PartialEq + Send>(
     store: &Neo4j,
     deadline: Deadline,
     query: impl Fn() -> Query + Send + Sync,
-) -> Result<(Option<Row>, Vec<Node>), ReadError> {
+    parse: impl Fn(&Option<Row>) -> Result<(T, bool), ReadError> + Send + Sync,
+) -> Result<(Option<Row>, T), ReadError> {
     let mut tries = 0;
     let mut before = None;
     loop {
         let row = store.read(deadline, &query).await?;
-        let read = nodes(column(&row, "nodes")?);
+        let read = parse(&row);
         tries += 1;
         let last = tries >= TORN_TRIES || deadline.left().is_zero();
         match read {
-            Ok((nodes, true)) => return Ok((row, nodes)),
-            Ok((nodes, false)) if last && before.as_ref() == Some(&nodes) => {
+            Ok((found, true)) => return Ok((row, found)),
+            Ok((found, false)) if last && before.as_ref() == Some(&found) => {
                 tracing::warn!("nodes without a fitting checksum: changed by other means");
-                return Ok((row, nodes));
+                return Ok((row, found));
             }
-            Ok((nodes, false)) if !last => before = Some(nodes),
+            Ok((found, false)) if !last => before = Some(found),
             Ok((_, false)) => {
                 return Err(Unavailable {
                     store: "neo4j",
@@ -111,6 +108,36 @@ async fn read_nodes(
     }
 }
 
+/// The column `nodes`, and whether all of them are whole.
+pub(crate) fn nodes(row: &Option<Row>) -> Result<(Vec<Node>, bool), ReadError> {
+    let rows: Vec<Props> = column(row, "nodes")?;
+    let read = rows.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
+    let whole = read.iter().all(|(_, whole)| *whole);
+    Ok((read.into_iter().map(|(node, _)| node).collect(), whole))
+}
+
+/// Runs a query that gives nodes.
+pub(crate) async fn read_nodes(
+    store: &Neo4j,
+    deadline: Deadline,
+    query: impl Fn() -> Query + Send + Sync,
+) -> Result<(Option<Row>, Vec<Node>), ReadError> {
+    read_whole(store, deadline, query, nodes).await
+}
+
+/// Nodes by their keys, each at most once, as a parameter.
+pub(crate) fn paths(keys: &[NodeKey]) -> BoltType {
+    let paths: BTreeSet<String> = keys.iter().map(NodeKey::path).collect();
+    list(paths.iter().map(|path| text(path)))
+}
+
+/// Nodes in the order in which their keys were asked for.
+pub(crate) fn in_order(keys: &[NodeKey], found: Vec<Node>) -> Vec<Option<Node>> {
+    let found = found.into_iter().map(|node| (node.key.clone(), node));
+    let found: HashMap<NodeKey, Node> = found.collect();
+    keys.iter().map(|key| found.get(key).cloned()).collect()
+}
+
 pub(crate) async fn get(
     store: &Neo4j,
     keys: &[NodeKey],
@@ -119,15 +146,13 @@ pub(crate) async fn get(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let paths: BTreeSet<String> = keys.iter().map(NodeKey::path).collect();
     let query = || {
-        let paths = paths.iter().map(|path| text(path));
-        Params::new().with("keys", list(paths)).query(queries::GET)
+        Params::new()
+            .with("keys", paths(keys))
+            .query(queries::GET.as_str())
     };
     let (_, found) = read_nodes(store, deadline, query).await?;
-    let found = found.into_iter().map(|node| (node.key.clone(), node));
-    let found: HashMap<NodeKey, Node> = found.collect();
-    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    Ok(in_order(keys, found))
 }
 
 pub(crate) async fn past_request(
@@ -235,11 +260,9 @@ pub(crate) async fn walk(
     deadline: Deadline,
 ) -> Result<Subgraph, ReadError> {
     walk.check().map_err(ReadError::Invalid)?;
-    let roots: BTreeSet<String> = walk.roots.iter().map(NodeKey::path).collect();
     let query = || {
-        let roots = roots.iter().map(|path| text(path));
         Params::new()
-            .with("roots", list(roots))
+            .with("roots", paths(&walk.roots))
             .with("nodes", number(walk.max_nodes + 1))
             // Enough for any graph that fits, and a bound for one that does not.
             .with("edges", number(10 * walk.max_nodes + 10_000))

@@ -107,7 +107,8 @@ pub(crate) fn size(value: &BoltType) -> usize {
     }
 }
 
-fn map_size(map: &BoltMap) -> usize {
+/// How many bytes a map takes in a message, never too few.
+pub(crate) fn map_size(map: &BoltMap) -> usize {
     let entry =
         |(name, value): (&BoltString, &BoltType)| short_head(name.value.len()) + size(value);
     9 + map.value.iter().map(entry).sum::<usize>()

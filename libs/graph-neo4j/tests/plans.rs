@@ -12,7 +12,8 @@ use std::{collections::BTreeSet, time::Duration};
 use bolt::{Bolt, Plan};
 use common::Server;
 use fleet_graph::{
-    Commit, Deadline, EdgeType, GraphStore, Index, Label, MAX_WRITES, NodeKey, Owner,
+    Branch, Columns, Commit, Deadline, Digest, Direction, EdgeType, GraphStore, Index, Label,
+    MAX_BRANCHES, MAX_WRITES, NodeKey, Owner, Search, SearchIndex, Sketch,
 };
 use fleet_graph_neo4j::{Neo4j, queries};
 use fleet_types::Timestamp;
@@ -48,7 +49,16 @@ fn params(name: &str) -> Value {
         "keys": ["k"], "key": "k", "roots": ["k"], "nodes": 101, "edges": 1_000,
         "v0": "x", "v1": "x", "after": "", "offset": 0, "limit": 101,
         "deployment": "d", "at": 1, "since": 1,
+        "terms": [{ "key": "k", "terms": "t" }],
+        "index": "fleet_v1_search_Tasks", "query": "\"w\"", "story": "s", "root": "k",
     });
+    for branch in 0..MAX_BRANCHES {
+        params[format!("max{branch}")] = json!(101);
+        params[format!("columns{branch}")] = json!(["title", "status"]);
+    }
+    if name == "set terms" {
+        params["rows"] = json!([{ "i": 0, "key": "k", "version": 1, "terms": "t" }]);
+    }
     let by_age = name.starts_with("prune") || name == "remove published";
     params["before"] = if by_age { json!(1) } else { json!("x") };
     for kind in EdgeType::ALL {
@@ -80,11 +90,23 @@ async fn no_plan_scans() {
         let scans = operators.iter().any(|operator| operator.contains("Scan"));
         let product = operators.contains(&"CartesianProduct");
         // A page comes in the order of its index; only a few rows of a commit are sorted.
-        let ordered = name.starts_with("scan") || name == "pending";
+        let ordered = name.starts_with("scan") || name == "pending" || name == "nodes by key";
         let sorts = operators
             .iter()
             .any(|o| o.contains("Sort") || o.contains("Top"));
-        if scans || product || (ordered && sorts) {
+        // What is read around a node starts at its key, and so does each node that is asked for.
+        let around = name.starts_with("sketch") || name.starts_with("digest");
+        let starts = operators.iter().filter(|o| o.contains("Index"));
+        let unique = starts
+            .filter(|o| o.starts_with("NodeUniqueIndexSeek"))
+            .count();
+        let keyed = unique
+            == if name.starts_with("digest") && !name.ends_with("without nodes") {
+                2
+            } else {
+                1
+            };
+        if scans || (around && !keyed) || product || (ordered && sorts) {
             problems += &format!("\n--- {name}\n{text}\n{}\n", plan.outline());
         }
     }
@@ -211,4 +233,115 @@ async fn a_page_costs_its_own_rows_whatever_the_total() {
         "an unfiltered count costs\n{}",
         plan.outline()
     );
+}
+
+/// Writes a story with tasks and decisions that say `word`, and as many relationships between
+/// them; gives its key.
+async fn story(store: &Neo4j, word: &str, size: usize) -> NodeKey {
+    let story = NodeKey::new(Label::Story, format!("s-{}", fresh()));
+    let mut commit = Commit::new(fresh(), Owner::Planning, Timestamp::from_millis(0));
+    commit.create(story.clone(), "o", fleet_graph::Props::new());
+    let props = json!({ "title": word, "story_id": story.id() });
+    let props = props.as_object().unwrap();
+    let made = |label: Label| {
+        let id = move |n| NodeKey::new(label, format!("{}-{n}-{}", label.as_str(), fresh()));
+        (0..size).map(id).collect::<Vec<_>>()
+    };
+    let tasks = made(Label::Task);
+    for task in &tasks {
+        commit.create(task.clone(), task.id(), props.clone());
+        commit.relate(story.clone(), EdgeType::HasTask, task.clone());
+    }
+    store.commit(&commit, soon()).await.unwrap();
+    let mut commit = Commit::new(fresh(), Owner::Context, Timestamp::from_millis(0));
+    for (decision, task) in made(Label::Decision).iter().zip(&tasks) {
+        commit.create(decision.clone(), decision.id(), props.clone());
+        commit.relate(story.clone(), EdgeType::HasDecision, decision.clone());
+        commit.relate(decision.clone(), EdgeType::Affects, task.clone());
+    }
+    store.commit(&commit, soon()).await.unwrap();
+    story
+}
+
+#[tokio::test]
+async fn what_is_around_a_node_costs_the_same_among_many_others() {
+    let Some((server, store)) = open().await else {
+        return;
+    };
+    let mut bolt = Bolt::connect(&server).await;
+    let word = format!("w{}", fresh().simple());
+    let root = story(&store, &word, 20).await;
+    let out = |kind| (kind, Direction::Out);
+    let paths = vec![
+        vec![out(EdgeType::HasTask)],
+        vec![out(EdgeType::HasDecision)],
+        vec![out(EdgeType::HasDecision), out(EdgeType::Affects)],
+    ];
+    let branches = paths
+        .iter()
+        .zip([true, false, true])
+        .map(|(path, light)| Branch {
+            columns: if light {
+                Columns::Only(&["title"])
+            } else {
+                Columns::All
+            },
+            edges: vec![EdgeType::Affects, EdgeType::DependsOn],
+            ..Branch::new(path.clone())
+        });
+    let branches = branches.collect();
+    let sketch = Sketch {
+        root: root.clone(),
+        branches,
+    };
+    let digest = Digest {
+        root: root.clone(),
+        paths,
+    };
+    let params = json!({ "c": {
+        "root": root.path(), "keys": [root.path()],
+        "max0": 101, "max1": 101, "max2": 101, "columns0": ["title"], "columns2": ["title"],
+    } });
+    let texts = [
+        queries::sketch(&sketch),
+        queries::digest(&digest, true),
+        queries::digest(&digest, false),
+    ];
+    let mut costs = Vec::new();
+    for others in [0, 100] {
+        for _ in 0..others {
+            story(&store, &word, 20).await;
+        }
+        let mut cost = Vec::new();
+        for text in &texts {
+            cost.push(bolt.plan("PROFILE", text, &params).await.total_hits());
+        }
+        costs.push(cost);
+    }
+    assert_eq!(
+        costs[0], costs[1],
+        "hits with no and with 100 other stories"
+    );
+    assert!(
+        costs[0].iter().all(|hits| (60..1_500).contains(hits)),
+        "{costs:?}"
+    );
+
+    // In 2,000 tasks that say the word, a search in one story looks at the 20 of it.
+    let mut search = Search {
+        index: SearchIndex::Tasks,
+        terms: vec![word],
+        story_id: Some(root.id().to_owned()),
+        limit: 100,
+    };
+    assert_eq!(store.search(&search, soon()).await.unwrap().nodes.len(), 20);
+    let params = json!({ "c": {
+        "index": "fleet_v1_search_Tasks", "query": queries::search_words(&search),
+        "story": root.id(), "limit": 1_001,
+    } });
+    let plan = bolt.plan("PROFILE", &queries::search(true), &params).await;
+    assert!(plan.total_hits() < 500, "{}", plan.outline());
+    search.story_id = None;
+    let hits = store.search(&search, soon()).await.unwrap();
+    assert!(hits.more && hits.nodes.len() == 100);
 }

@@ -1,5 +1,6 @@
 //! A Bolt 4.4 client of few words: the driver does not show plans.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test: its panic is its verdict")]
 
 use serde_json::{Map, Value, json};

@@ -1,0 +1,196 @@
+//! Reads around one node.
+
+use fleet_graph::{
+    Branch, Columns, CorruptRow, Deadline, Digest, Digested, Edge, EdgeType, Node, NodeKey, Props,
+    Reached, ReadError, Sketch, Sketched, Versions,
+};
+use neo4rs::{Query, Row};
+use serde_json::Value;
+
+use crate::{
+    Neo4j, queries,
+    rows::{column, in_order, node, nodes, paths, read_whole},
+    value::{Params, list, number, text},
+};
+
+/// A relationship of a node: its kind, the key of its end, its properties.
+type Link = (Value, Value, Props);
+/// A node with a few columns: key, version, ord, values, relationships.
+type Light = (Value, Value, Value, Vec<Value>, Vec<Link>);
+/// A node with all of them.
+type Full = (Props, Vec<Link>);
+
+pub(crate) async fn sketch(
+    store: &Neo4j,
+    sketch: &Sketch,
+    deadline: Deadline,
+) -> Result<Sketched, ReadError> {
+    sketch.check().map_err(ReadError::Invalid)?;
+    let query = || sketch_query(sketch);
+    let parse = |row: &Option<Row>| sketched(sketch, row);
+    let (_, found) = read_whole(store, deadline, query, parse).await?;
+    Ok(found)
+}
+
+fn sketch_query(sketch: &Sketch) -> Query {
+    let mut params = Params::new().with("root", sketch.root.path());
+    for (i, branch) in sketch.branches.iter().enumerate() {
+        // One more than asked, to know whether there are more.
+        params = params.with(&format!("max{i}"), number(branch.max_nodes + 1));
+        if let Columns::Only(columns) = branch.columns {
+            let columns = columns.iter().map(|name| text(name));
+            params = params.with(&format!("columns{i}"), list(columns));
+        }
+    }
+    params.query(queries::sketch(sketch))
+}
+
+fn sketched(sketch: &Sketch, row: &Option<Row>) -> Result<(Sketched, bool), ReadError> {
+    let root: Option<Props> = column(row, "root")?;
+    let root = root.map(node).transpose()?;
+    let mut all_whole = root.as_ref().is_none_or(|(_, whole)| *whole);
+    let mut branches = Vec::with_capacity(sketch.branches.len());
+    for (i, branch) in sketch.branches.iter().enumerate() {
+        let name = format!("n{i}");
+        let mut reading = Reading::new(branch);
+        match branch.columns {
+            Columns::All => {
+                let rows: Vec<Full> = column(row, &name)?;
+                reading.rows(rows, |(props, links)| (node(props), links));
+            }
+            Columns::Only(columns) => {
+                let rows: Vec<Light> = column(row, &name)?;
+                reading.rows(rows, |(key, version, ord, values, links)| {
+                    (light(&key, &version, ord, columns, values), links)
+                });
+            }
+        }
+        let (reached, whole) = reading.done();
+        all_whole &= whole;
+        branches.push(reached);
+    }
+    let root = root.map(|(node, _)| node);
+    Ok((Sketched { root, branches }, all_whole))
+}
+
+/// What one branch reached, row by row.
+struct Reading {
+    max_nodes: usize,
+    reached: Reached,
+    whole: bool,
+}
+
+impl Reading {
+    fn new(branch: &Branch) -> Self {
+        Self {
+            max_nodes: branch.max_nodes,
+            reached: Reached::default(),
+            whole: true,
+        }
+    }
+
+    fn rows<T>(
+        &mut self,
+        rows: Vec<T>,
+        read: impl Fn(T) -> (Result<(Node, bool), ReadError>, Vec<Link>),
+    ) {
+        self.reached.truncated = rows.len() > self.max_nodes;
+        for row in rows.into_iter().take(self.max_nodes) {
+            match read(row) {
+                (Ok((node, whole)), links) => {
+                    self.whole &= whole;
+                    self.links(&node.key, links);
+                    self.reached.nodes.push(node);
+                }
+                (Err(ReadError::Corrupt(row)), _) => {
+                    self.whole = false;
+                    self.reached.corrupt.push(row);
+                }
+                // It has no key of ours: not one of the graph, or not yet.
+                (Err(_), _) => self.whole = false,
+            }
+        }
+    }
+
+    fn links(&mut self, from: &NodeKey, links: Vec<Link>) {
+        for (kind, to, props) in links {
+            let kind = kind.as_str().and_then(EdgeType::from_name);
+            let to = to.as_str().and_then(NodeKey::from_path);
+            let (Some(kind), Some(to)) = (kind, to) else {
+                self.whole = false;
+                continue;
+            };
+            let from = from.clone();
+            self.reached.edges.push(Edge {
+                from,
+                kind,
+                to,
+                props,
+            });
+        }
+    }
+
+    fn done(mut self) -> (Reached, bool) {
+        let edges = &mut self.reached.edges;
+        edges.sort_by(|x, y| (&x.from, x.kind, &x.to).cmp(&(&y.from, y.kind, &y.to)));
+        (self.reached, self.whole)
+    }
+}
+
+/// A node with some of its columns. Nothing tells whether they are of one state, only whether
+/// the node has what every node has.
+fn light(
+    key: &Value,
+    version: &Value,
+    ord: Value,
+    columns: &[&'static str],
+    values: Vec<Value>,
+) -> Result<(Node, bool), ReadError> {
+    let path = key.as_str().unwrap_or_default();
+    let key = NodeKey::from_path(path)
+        .ok_or_else(|| crate::rows::unreadable(&format!("a node with the key {path:?}")))?;
+    let (Some(version), Value::String(ord)) = (version.as_i64(), ord) else {
+        let problem = "has no version or no ord".into();
+        return Err(CorruptRow { key, problem }.into());
+    };
+    let named = columns.iter().map(|name| (*name).to_owned()).zip(values);
+    let props = named.filter(|(_, value)| !value.is_null()).collect();
+    let node = Node {
+        key,
+        version,
+        ord,
+        props,
+    };
+    Ok((node, true))
+}
+
+pub(crate) async fn digest(
+    store: &Neo4j,
+    digest: &Digest,
+    keys: &[NodeKey],
+    deadline: Deadline,
+) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+    digest.check().map_err(ReadError::Invalid)?;
+    let query = || {
+        let mut params = Params::new().with("root", digest.root.path());
+        if !keys.is_empty() {
+            params = params.with("keys", paths(keys));
+        }
+        params.query(queries::digest(digest, !keys.is_empty()))
+    };
+    let (_, (digested, found)) = read_whole(store, deadline, query, digested).await?;
+    Ok((digested, in_order(keys, found)))
+}
+
+fn digested(row: &Option<Row>) -> Result<((Digested, Vec<Node>), bool), ReadError> {
+    let (nodes, mut whole) = nodes(row)?;
+    let (found, root): (bool, Option<i64>) = (column(row, "found")?, column(row, "version")?);
+    let counted: Vec<(u64, i64, u64)> = column(row, "paths")?;
+    whole &= found == root.is_some();
+    let mut paths = Vec::with_capacity(counted.len());
+    for (nodes, sum, versions) in counted {
+        whole &= nodes == versions;
+        paths.push(Versions { nodes, sum });
+    }
+    Ok(((Digested { root, paths }, nodes), whole))
+}
