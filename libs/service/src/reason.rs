@@ -51,6 +51,14 @@ reasons! {
     DependencyCycle = "DEPENDENCY_CYCLE": FailedPrecondition,
     /// The decision was judged before, the other way.
     DecisionContradicted = "DECISION_CONTRADICTED": FailedPrecondition,
+    /// The status of the decision does not allow this.
+    DecisionState = "DECISION_STATE": FailedPrecondition,
+    /// It was deleted: it is not changed any more, and nothing new leads to it.
+    Deleted = "DELETED": FailedPrecondition,
+    /// What the fleet wrote down about changes is not changed.
+    RecordKept = "RECORD_KEPT": FailedPrecondition,
+    /// The story is in another phase.
+    PhaseMismatch = "PHASE_MISMATCH": FailedPrecondition,
     /// The two things named belong to different parents.
     ParentMismatch = "PARENT_MISMATCH": FailedPrecondition,
     /// The project or epic is closed: nothing new goes under it.

@@ -1,0 +1,88 @@
+//! What is stored: the rows that this service writes ([`own`]), and what it sees of the rows of
+//! planning and workflow ([`seen`]).
+//!
+//! | label | id | place in listings (`ord`) |
+//! |---|---|---|
+//! | `StoryContext` | story | story's creation, story |
+//! | `Decision` | decision | creation, decision |
+//! | `Event` | `<story>/<event>` | time, event |
+//! | `PhaseTransition` | `<story>/<seq>` | sequence number |
+//! | `Summary` | `<story>/<summary>` | creation, summary |
+//!
+//! What is deleted stays as a tombstone: `deleted_at` is set, texts are empty, relations of its
+//! own are gone. It is never changed again, and its id stays taken.
+
+mod own;
+mod seen;
+
+pub use own::{DecisionRow, EventRow, PhaseRow, StoryContextRow, SummaryRow};
+pub use seen::{PlanSeen, ReviewSeen, RunSeen, StorySeen, TaskSeen};
+
+use fleet_graph::{CorruptRow, Label, Node, NodeKey};
+use fleet_types::{DecisionId, StoryId, TaskId, Timestamp};
+use serde::de::DeserializeOwned;
+
+/// A row with the version that the store gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The row.
+    pub value: T,
+    /// 1 when created, one more with every change.
+    pub version: i64,
+}
+
+/// Reads a node as its row.
+///
+/// # Errors
+/// If it does not read as one.
+pub fn read<T: DeserializeOwned>(node: &Node) -> Result<Versioned<T>, CorruptRow> {
+    Ok(Versioned {
+        value: node.row()?,
+        version: node.version,
+    })
+}
+
+/// Key of a story; planning's.
+pub fn story(id: &StoryId) -> NodeKey {
+    NodeKey::new(Label::Story, id.as_str())
+}
+
+/// Key of a task; planning's.
+pub fn task(id: &TaskId) -> NodeKey {
+    NodeKey::new(Label::Task, id.as_str())
+}
+
+/// Key of a story's context.
+pub fn context(story: &StoryId) -> NodeKey {
+    NodeKey::new(Label::StoryContext, story.as_str())
+}
+
+/// Key of a decision.
+pub fn decision(id: &DecisionId) -> NodeKey {
+    NodeKey::new(Label::Decision, id.as_str())
+}
+
+/// Key of something that happened to a story.
+pub fn event(story: &StoryId, id: &str) -> NodeKey {
+    NodeKey::new(Label::Event, format!("{story}/{id}"))
+}
+
+/// Key of a summary of a story.
+pub fn summary(story: &StoryId, id: &str) -> NodeKey {
+    NodeKey::new(Label::Summary, format!("{story}/{id}"))
+}
+
+/// Key of a story's step from phase to phase.
+pub fn phase(story: &StoryId, seq: i64) -> NodeKey {
+    NodeKey::new(Label::PhaseTransition, format!("{story}/{seq}"))
+}
+
+/// The place of a row in listings: by time, then id.
+pub fn ord(at: Timestamp, id: impl std::fmt::Display) -> String {
+    format!("{at}|{id}")
+}
+
+/// The place of a numbered row in listings.
+pub fn ord_seq(seq: i64) -> String {
+    format!("{seq:012}")
+}
