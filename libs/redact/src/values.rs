@@ -1,0 +1,361 @@
+//! What a value is: a reference, a word that says there is none, a remark, or drawn by lot.
+
+use crate::{bytes, bytes::listed};
+
+/// Values that say something about a secret and are none.
+static BENIGN: &[&str] = &[
+    "none", "null", "nil", "true", "false", "yes", "no", "on", "off", "n/a", "na", "tbd", "todo",
+    "fixme", "optional", "required", "mandatory", "unset", "undefined", "unknown", "empty",
+    "blank", "missing", "absent", "hidden", "masked", "redacted", "removed", "omitted",
+    "sanitized", "filtered", "scrubbed", "expired", "expires", "invalid", "valid", "revoked",
+    "rotated", "disabled", "enabled", "ok", "failed", "rejected", "accepted", "incorrect",
+    "wrong", "correct", "mismatch", "present", "set", "inherit", "jwt", "oauth", "oauth2", "oidc",
+    "bearer", "basic", "uuid", "hex", "base64", "bcrypt", "scrypt", "argon2", "argon2id",
+    "sha256", "sha-256", "hmac", "vault", "keychain", "environment", "env", "generated", "auto",
+    "authentication", "authorization", "auth", "same-origin", "include", "omit",
+    // Types of languages and schemas.
+    "string", "str", "&str", "bytes", "byte", "text", "varchar", "number", "int", "integer",
+    "bool", "boolean", "object", "any", "void", "char", "float", "double", "array", "list",
+    "u8", "u16", "u32", "u64", "usize", "i32", "i64", "self", "type",
+    // Stand-ins that everybody knows for such.
+    "changeme", "change_me", "change-me", "replaceme", "replace_me", "replace-me", "placeholder",
+    "example", "dummy", "goes-here", "here",
+];
+
+/// Words that, among the first three of an unquoted value, show that it is a remark.
+static REMARK: &[&str] = &[
+    "must", "should", "shall", "may", "might", "will", "would", "can", "cannot", "could", "has",
+    "have", "had", "be", "been", "being", "are", "was", "were", "does", "do", "don't", "doesn't",
+    "never", "always", "not", "at", "of", "by", "from", "to", "via", "than", "per", "into",
+    "until", "after", "before", "when", "if", "unless", "that", "which", "whether", "how", "what",
+    "where", "why", "who", "the", "an", "this", "these", "those", "its", "their", "our", "your",
+    "every", "each", "any", "all", "some", "only", "use", "uses", "used", "using", "see", "add",
+    "added", "fix", "fixed", "handle", "handles", "handling", "drop", "read", "reads", "return",
+    "returns", "returned", "rotate", "rotates", "rotated", "rotation", "expires", "expired",
+    "stored", "kept", "taken", "held", "sent", "passed", "hashed", "encrypted", "issued",
+    "signed", "checked", "validated", "verified", "required", "optional", "needed", "missing",
+    "everything", "nothing", "it", "we", "you", "they", "there", "please", "contains", "consists",
+    "minimum", "maximum", "least", "between",
+    // The same in Spanish and German.
+    "debe", "deben", "debería", "se", "está", "muss", "müssen", "darf", "soll", "ist", "wird",
+];
+
+/// As [`REMARK`], when they are the very first word only: elsewhere they may link a password
+/// to what follows it ("swordfish is the one", "swordfish and user bob").
+static REMARK_FIRST: &[&str] = &[
+    "is", "a", "in", "on", "for", "with", "without", "and", "or", "as", "no", "same", "set",
+    "one", "two", "both", "new", "who's", "min", "max", "policy", "length", "support",
+];
+
+/// Words a quoted value begins with when it is a requirement (`"password": "is too short"`).
+static REQUIREMENT: &[&str] = &[
+    "must", "should", "shall", "is", "are", "cannot", "can't", "can", "may", "needs", "has",
+    "does", "required", "please", "at", "minimum", "enter", "invalid", "too", "not", "no", "the",
+    "this", "your", "field", "expected", "missing", "wrong", "incorrect",
+];
+
+/// Names with digits in them that are no secrets.
+static TECHNICAL: &[&str] = &[
+    "sha1", "sha224", "sha256", "sha384", "sha512", "sha3", "md5", "base32", "base58", "base64",
+    "base64url", "utf8", "utf16", "http2", "http3", "oauth2", "argon2", "argon2id", "bcrypt2",
+    "pbkdf2", "ed25519", "x25519", "p256", "rs256", "es256", "hs256", "hs512", "aes128", "aes256",
+    "k8s", "s3", "ec2", "neo4j", "o200k_base", "cl100k_base", "ipv4", "ipv6", "x509", "i18n",
+    "postgres16", "log4j", "win32", "x86_64", "python3", "web3", "totp6",
+];
+
+pub(crate) fn is_benign_word(value: &[u8]) -> bool {
+    listed(value, BENIGN) || listed(value, TECHNICAL)
+}
+
+/// A name for a value rather than a value: placeholders, variables, templates, marks in its
+/// stead, addresses of secret stores.
+pub(crate) fn is_reference(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    if value.is_empty() || bytes::only_placeholders(value) {
+        return true;
+    }
+    let marks = |b: &u8| matches!(b, b'*' | b'.' | b'-' | b'_' | b'#' | b'?' | b'~');
+    if value.iter().all(marks)
+        || (value.len() >= 3 && value.iter().all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'0')))
+        || std::str::from_utf8(value).is_ok_and(|v| v.chars().all(|c| matches!(c, '…' | '•' | '●')))
+    {
+        return true;
+    }
+    is_variable(value)
+        || is_angle(value)
+        || is_stand_in(value)
+        || [
+            "vault:", "arn:", "env:", "file:", "!vault", "!ref", "!sub", "!getatt", "!secret",
+            "enc[", "secrets.", "env.", "ref+", "sops:", "keyring:", "${{", "{{", "$(", "%(",
+            "secretref:", "@microsoft.keyvault(", "ssm:", "op://", "awssm://", "gsm://",
+        ]
+        .iter()
+        .any(|prefix| bytes::has_at(value, 0, prefix.as_bytes()))
+        || is_address(value)
+}
+
+/// `$NAME`, `${NAME}`, `$this->x`, `%NAME%`, `{name}`, `%s`, `:name`, `@name`.
+fn is_variable(value: &[u8]) -> bool {
+    let name = |part: &[u8]| {
+        !part.is_empty()
+            && part.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+            && !looks_random(part)
+    };
+    match value {
+        [b'$', b'{', inner @ .., b'}'] => {
+            // `${NAME:-default}` holds the default, `${NAME:?message}` does not.
+            let end = bytes::run(inner, 0, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
+            end > 0
+                && match &inner[end..] {
+                    [] => true,
+                    [b':', b'?', ..] | [b'?', ..] => true,
+                    [b':', b'-', rest @ ..] | [b':', rest @ ..] | [b'-', rest @ ..] => {
+                        rest.is_empty() || is_reference(rest) || is_benign_word(rest)
+                    }
+                    _ => false,
+                }
+        }
+        [b'{', inner @ .., b'}'] => name(inner),
+        [b'%', inner @ .., b'%'] => name(inner),
+        [b'%', b's' | b'd' | b'v' | b'q'] => true,
+        [b'$', rest @ ..] => {
+            let end = bytes::run(rest, 0, |b| b.is_ascii_alphanumeric() || b == b'_');
+            let word = &rest[..end];
+            let upper = word.iter().all(|b| !b.is_ascii_lowercase());
+            let lower = word.iter().all(|b| !b.is_ascii_digit());
+            end > 0
+                && !word[0].is_ascii_digit()
+                && (upper || lower)
+                && match rest.get(end) {
+                    None => true,
+                    Some(b'[' | b':') => true,
+                    Some(b'-') => rest.get(end + 1) == Some(&b'>'),
+                    Some(b'.') => rest[end..].iter().all(|b| bytes::is_name(*b)),
+                    _ => false,
+                }
+        }
+        _ => false,
+    }
+}
+
+/// `<your password>`; not a token that somebody put in angle brackets.
+pub(crate) fn is_angle(value: &[u8]) -> bool {
+    let value = value.strip_prefix(b"&lt;").map_or(value, |rest| rest);
+    match value {
+        [b'<', inner @ .., b'>'] => {
+            !inner.is_empty()
+                && inner.iter().all(|b| bytes::is_name(*b) || matches!(b, b' ' | b'/' | b'\'' | b'|' | b':'))
+                && !inner.split(|b| *b == b' ').any(looks_random)
+        }
+        _ => false,
+    }
+}
+
+/// `your-api-key`, `YOUR_TOKEN_HERE`, `my_password_here`, `insert-token`.
+fn is_stand_in(value: &[u8]) -> bool {
+    let starts = ["your", "insert", "enter", "replace", "change", "put", "add"]
+        .iter()
+        .any(|word| {
+            bytes::has_at(value, 0, word.as_bytes())
+                && value.get(word.len()).is_some_and(|b| matches!(b, b'-' | b'_' | b' ' | b'A'..=b'Z'))
+        });
+    let joined = value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b' ' | b'.'));
+    joined && (starts || bytes::ends_with(value, "_here") || bytes::ends_with(value, "-here"))
+}
+
+/// A URL: its own rules look at what it holds.
+fn is_address(value: &[u8]) -> bool {
+    let scheme = bytes::run(value, 0, |b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    (2..=24).contains(&scheme) && value[scheme..].starts_with(b"://")
+}
+
+/// A path of plain segments: `/run/secrets/db_password`, `./token.txt`, `C:\keys`.
+pub(crate) fn is_path(value: &[u8]) -> bool {
+    let rooted = value.starts_with(b"/") || value.starts_with(b"./") || value.starts_with(b"~/")
+        || value.starts_with(b"../");
+    rooted
+        && value.len() > 2
+        && value.iter().all(|b| bytes::is_name(*b) || matches!(b, b'/' | b'~'))
+        && !value.iter().any(u8::is_ascii_uppercase)
+        && !value.split(|b| *b == b'/').any(looks_random)
+}
+
+/// A plain word of prose: letters, perhaps with an apostrophe or a hyphen, no capitals inside.
+pub(crate) fn is_plain_word(word: &[u8]) -> bool {
+    let word = word.trim_ascii_end();
+    let mut letters = 0;
+    for (i, b) in word.iter().enumerate() {
+        match b {
+            b'a'..=b'z' => letters += 1,
+            b'A'..=b'Z' if i == 0 => letters += 1,
+            0x80.. => letters += 1,
+            b'\'' | b'-' if i > 0 && i + 1 < word.len() => {}
+            _ => return false,
+        }
+    }
+    (1..=24).contains(&letters)
+}
+
+/// Whether what follows the name of an option is the sentence round it, not its value.
+pub(crate) fn follows_option(text: &[u8]) -> bool {
+    let near = &text[..text.len().min(32)];
+    let word = bare(&near[..bytes::run(near, 0, |b| !b.is_ascii_whitespace())]);
+    listed(word, REMARK)
+        || listed(word, REMARK_FIRST)
+        || listed(
+            word,
+            &["option", "options", "flag", "flags", "argument", "arguments", "parameter", "switch", "value", "stdin"],
+        )
+}
+
+/// A word with the marks of the sentence taken off.
+fn bare(word: &[u8]) -> &[u8] {
+    let end = word
+        .iter()
+        .rposition(|b| !matches!(b, b',' | b'.' | b';' | b':' | b'!' | b'?' | b')' | b'"'))
+        .map_or(0, |i| i + 1);
+    &word[..end]
+}
+
+/// What an unquoted value that begins with a plain word is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// A remark: it stays.
+    Remark,
+    /// Words, and nothing but words, up to here (an offset in the line): a passphrase.
+    Phrase(usize),
+    /// One word that is the value, before something else.
+    Word,
+}
+
+/// More plain words than this are no passphrase.
+const PHRASE: usize = 40;
+
+/// Looks at the rest of a line that begins with a plain word. At most the first words are
+/// looked at, unless they all are plain.
+pub(crate) fn plain(line: &[u8]) -> Plain {
+    let mut end = 0;
+    let mut count = 0;
+    let mut linked = false;
+    let mut at = 0;
+    while at < line.len() && count < PHRASE {
+        let stop = bytes::run(line, at, |b| !b.is_ascii_whitespace());
+        let token = &line[at..stop];
+        let word = bare(token);
+        if !is_plain_word(word) {
+            linked |= count > 0;
+            break;
+        }
+        count += 1;
+        if count <= 3 && listed(word, REMARK) && (count > 1 || line.get(stop) == Some(&b' ')) {
+            return Plain::Remark;
+        }
+        if count == 1 && listed(word, REMARK_FIRST) && line.get(stop) == Some(&b' ') {
+            return Plain::Remark;
+        }
+        linked |= count > 1
+            && (listed(word, REMARK_FIRST) || listed(word, REMARK) || is_thanks(word));
+        end = at + word.len();
+        if word.len() < token.len() {
+            break;
+        }
+        at = bytes::skip_blanks(line, stop);
+        if line.get(at).is_some_and(u8::is_ascii_whitespace) {
+            break;
+        }
+    }
+    if linked || count <= 1 || count == PHRASE {
+        Plain::Word
+    } else {
+        Plain::Phrase(end)
+    }
+}
+
+fn is_thanks(word: &[u8]) -> bool {
+    listed(word, &["thanks", "ok", "user", "username", "login", "host", "email"])
+}
+
+/// Whether a quoted value is a requirement in words.
+pub(crate) fn is_requirement(value: &[u8]) -> bool {
+    let mut words = value.split(|b| *b == b' ').filter(|word| !word.is_empty());
+    words.next().is_some_and(|first| listed(bare(first), REQUIREMENT))
+        && words.clone().count() >= 1
+        && words.clone().filter(|word| is_plain_word(bare(word))).count() * 2 >= words.count()
+}
+
+/// Whether a value has capitals inside, or digits among letters: no word of prose has.
+pub(crate) fn is_mixed(value: &[u8]) -> bool {
+    let digit = value.iter().any(u8::is_ascii_digit);
+    let letter = value.iter().any(u8::is_ascii_alphabetic);
+    let lower = value.iter().any(u8::is_ascii_lowercase);
+    let inner_upper = value.iter().skip(1).any(u8::is_ascii_uppercase);
+    (digit && letter) || (lower && inner_upper) || value.ends_with(b"=")
+}
+
+/// Whether a value looks drawn by lot: letters and digits change places often. Names put
+/// together of words and numbers (`gpt-4o-mini`, `2025-11-08T10:00`) do not.
+pub(crate) fn looks_random(value: &[u8]) -> bool {
+    const SAMPLE: usize = 256;
+    let value = &value[..value.len().min(SAMPLE)];
+    if value.len() < 8 {
+        return false;
+    }
+    let longest = value
+        .split(|b| matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b' ' | b'%'))
+        .map(changes)
+        .max()
+        .unwrap_or(0);
+    longest >= 4 && !is_uuid(value)
+}
+
+/// As [`looks_random`], and short ones count too if they mix letters, digits and marks.
+pub(crate) fn is_random(value: &[u8]) -> bool {
+    if looks_random(value) {
+        return true;
+    }
+    if listed(value, TECHNICAL) || is_uuid(value) || value.len() < 6 {
+        return false;
+    }
+    let digit = value.iter().any(u8::is_ascii_digit);
+    let letter = value.iter().any(u8::is_ascii_alphabetic);
+    let mark = value
+        .iter()
+        .any(|b| matches!(b, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'+' | b'=' | b'~'));
+    digit && letter && (mark || changes(value) >= 3) && !is_measure(value)
+}
+
+/// `30days`, `v2.1`, `2025-11-08`, `10:30h`: a number with a unit.
+fn is_measure(value: &[u8]) -> bool {
+    let digits_first = bytes::run(value, 0, |b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-' | b':' | b'/' | b'T'));
+    let rest = &value[digits_first..];
+    (digits_first > 0 && rest.iter().all(u8::is_ascii_alphabetic) && rest.len() <= 8)
+        || value.split(|b| matches!(b, b'-' | b'_' | b'.' | b'/')).all(|part| changes(part) <= 1)
+}
+
+/// How often letters and digits, or small letters and capitals not at the head of a hump,
+/// change places; 0 without a digit unless the capitals alone are wild.
+fn changes(part: &[u8]) -> usize {
+    let class = |b: &u8| match b {
+        b'a'..=b'z' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    let all = part.windows(2).filter(|pair| class(&pair[0]) != class(&pair[1])).count();
+    if part.iter().any(u8::is_ascii_digit) {
+        all
+    } else if all * 5 >= part.len() * 2 && part.len() >= 12 {
+        // Words in humps change about twice in seven letters.
+        all
+    } else {
+        0
+    }
+}
+
+fn is_uuid(value: &[u8]) -> bool {
+    value.len() == 36
+        && value.iter().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => *b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
