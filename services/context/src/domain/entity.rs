@@ -1,0 +1,319 @@
+//! What can be shown: the kinds of items, their columns, and items as they were read.
+
+use std::collections::BTreeMap;
+
+use fleet_types::StoryId;
+use serde_json::Value;
+
+/// Properties of a stored row: scalars and lists of texts.
+pub type Props = serde_json::Map<String, Value>;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// A text.
+    Text,
+    /// A text, or a list of them.
+    Texts,
+    /// A number.
+    Number,
+}
+
+/// A column of an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its name in rows and policies.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ColumnKind,
+    /// Small enough to be read of everything before anything is chosen.
+    pub light: bool,
+}
+
+/// Declares the closed list of entities and columns; the first column identifies an item.
+/// `name` alone is a short text; `long` is a text of any size, `list` and `long_list` are texts.
+macro_rules! entities {
+    (@col $n:ident) => { entities!(@column $n Text true) };
+    (@col $n:ident long) => { entities!(@column $n Text false) };
+    (@col $n:ident list) => { entities!(@column $n Texts true) };
+    (@col $n:ident long_list) => { entities!(@column $n Texts false) };
+    (@col $n:ident number) => { entities!(@column $n Number true) };
+    (@column $n:ident $kind:ident $light:literal) => {
+        Column { name: stringify!($n), kind: ColumnKind::$kind, light: $light }
+    };
+    ($($(#[$meta:meta])* $entity:ident = $word:literal, $label:literal { $($col:ident $(: $mark:ident)?),+ $(,)? })+) => {
+        fleet_types::words! {
+            /// A kind of item that policies speak about.
+            pub enum Entity("entity") { $($(#[$meta])* $entity = $word),+ }
+        }
+
+        impl Entity {
+            /// Every column that can be shown; the first one identifies an item.
+            pub const fn columns(self) -> &'static [Column] {
+                match self { $(Self::$entity => &[$(entities!(@col $col $($mark)?)),+]),+ }
+            }
+
+            /// Its label in graph paths.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$entity => $label),+ }
+            }
+        }
+    };
+}
+
+entities! {
+    /// What epics are grouped under.
+    Project = "project", "Project" {
+        project_id, name, description: long, owner, status, created_at, updated_at,
+    }
+    /// What stories are grouped under.
+    Epic = "epic", "Epic" {
+        epic_id, project_id, title, description: long, status, created_at, updated_at,
+    }
+    /// What a person wants.
+    Story = "story", "Story" {
+        story_id, epic_id, title, brief: long, state, acceptance_criteria: long_list, constraints: long_list, size,
+        repository, base_branch, dor_score: number, execution: number, created_by, created_at, updated_at,
+    }
+    /// An approved plan.
+    Plan = "plan", "PlanVersion" {
+        plan_id, story_id, number: number, title, description: long, roles: list, approved_by, comment: long,
+        approved_at,
+    }
+    /// A piece of work.
+    Task = "task", "Task" {
+        task_id, story_id, plan_id, title, description: long, type, status, assigned_to,
+        estimated_hours: number, priority: number, role, acceptance_criteria: long_list, depends_on: list, created_at,
+        updated_at,
+    }
+    /// How the work on a task goes.
+    Run = "run", "TaskRun" {
+        task_id, story_id, execution: number, state, feedback: long, rejections: number, work_commit_sha,
+        work_summary: long, work_agent, claim_agent, updated_at,
+    }
+    /// What was decided, and why.
+    Decision = "decision", "Decision" {
+        decision_id, story_id, title, rationale: long, status, decision_type, alternatives: long_list,
+        author_role, author_agent, created_at, updated_at,
+    }
+    /// What the product owner said to a decision.
+    Review = "review", "DecisionReview" {
+        decision_id, story_id, verdict, by, words: long, at,
+    }
+    /// How one decision stands to another.
+    Relation = "relation", "Relation" {
+        relation_id, story_id, from_id, relation_type, to_id,
+    }
+    /// Something that happened, worth telling.
+    Milestone = "milestone", "Event" {
+        event_id, story_id, event_type, description: long, actor, actor_role, at,
+    }
+    /// A step from phase to phase.
+    Phase = "phase", "PhaseTransition" {
+        transition_id, story_id, from_phase, to_phase, rationale: long, actor, at,
+    }
+    /// A story so far, in short.
+    Summary = "summary", "Summary" {
+        summary_id, story_id, text: long, author_role, author_agent, created_at, updated_at,
+    }
+}
+
+impl Entity {
+    /// The column that identifies an item.
+    pub const fn id_column(self) -> &'static str {
+        self.columns()[0].name
+    }
+
+    /// The column of that name.
+    pub fn column(self, name: &str) -> Option<&'static Column> {
+        self.columns().iter().find(|column| column.name == name)
+    }
+
+    /// The columns that choosing needs to see of everything. Beside them: the stored counts
+    /// (`tokens_…`, `tokens_by`) and `deleted_at` where rows have them.
+    pub fn light_columns(self) -> impl Iterator<Item = &'static str> {
+        self.columns().iter().filter(|c| c.light).map(|c| c.name)
+    }
+}
+
+/// Which item.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Its kind.
+    pub entity: Entity,
+    /// Its id.
+    pub id: String,
+}
+
+impl Key {
+    /// A key.
+    pub fn new(entity: Entity, id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self { entity, id }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.entity.label(), self.id)
+    }
+}
+
+/// A row that does not read as its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{entity} {id:?}: {problem}")]
+pub struct CorruptItem {
+    /// The kind.
+    pub entity: Entity,
+    /// The id, cut to 128 characters; empty if it has none.
+    pub id: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// An item as it was read. Its content reaches nobody but through
+/// [`Policies::view`](super::Policies::view).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    key: Key,
+    /// The story it belongs to, if it belongs to one.
+    story: Option<StoryId>,
+    deleted: bool,
+    columns: BTreeMap<&'static str, Value>,
+    counts: BTreeMap<&'static str, u32>,
+}
+
+impl Item {
+    /// Reads a row. Properties that are no columns are passed over; a text or number of the
+    /// wrong shape makes the row corrupt, a missing one does not. `tokens_by` of the row must
+    /// equal `counted_by` for its stored counts to be believed. A row with `deleted_at` is a
+    /// tombstone.
+    ///
+    /// # Errors
+    /// If it has no id, or a column of the wrong shape.
+    pub fn read(entity: Entity, props: &Props, counted_by: &str) -> Result<Self, CorruptItem> {
+        let text = |name: &str| props.get(name).and_then(Value::as_str);
+        let id = text(entity.id_column()).unwrap_or_default();
+        let corrupt = |problem: String| CorruptItem {
+            entity,
+            id: id.chars().take(128).collect(),
+            problem,
+        };
+        if !is_id(id) {
+            return Err(corrupt(format!("{} is no id", entity.id_column())));
+        }
+        let mut item = Self {
+            key: Key::new(entity, id),
+            story: None,
+            deleted: text("deleted_at").is_some_and(|at| !at.is_empty()),
+            columns: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        };
+        let believed = text("tokens_by") == Some(counted_by);
+        for column in entity.columns() {
+            match props.get(column.name) {
+                None | Some(Value::Null) => {}
+                Some(value) if fits(column.kind, value) => {
+                    item.columns.insert(column.name, value.clone());
+                }
+                Some(_) => return Err(corrupt(format!("{} has a wrong shape", column.name))),
+            }
+            let count = believed
+                .then(|| props.get(&format!("tokens_{}", column.name)))
+                .flatten()
+                .and_then(Value::as_u64)
+                .and_then(|n| u32::try_from(n).ok());
+            if let Some(count) = count {
+                item.counts.insert(column.name, count);
+            }
+        }
+        if entity.column("story_id").is_some()
+            && let Some(story) = text("story_id")
+        {
+            let story = StoryId::parse(story).map_err(|e| corrupt(format!("story_id {e}")))?;
+            item.story = Some(story);
+        }
+        Ok(item)
+    }
+
+    /// For items that carry no story (epics, projects): the one through which it was reached.
+    #[must_use]
+    pub fn reached_through(mut self, story: &StoryId) -> Self {
+        self.story.get_or_insert_with(|| story.clone());
+        self
+    }
+
+    /// Which item it is.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Its kind.
+    pub fn entity(&self) -> Entity {
+        self.key.entity
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.key.id
+    }
+
+    /// Its story.
+    pub fn story(&self) -> Option<&StoryId> {
+        self.story.as_ref()
+    }
+
+    /// Whether it was deleted and only its trace is left.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// A text column, for choosing and comparing inside the domain; empty if it has none.
+    pub(super) fn text(&self, column: &str) -> &str {
+        let value = self.columns.get(column);
+        value.and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A column of texts, likewise.
+    pub(super) fn texts(&self, column: &str) -> Vec<&str> {
+        texts_of(self.columns.get(column))
+    }
+
+    /// A number column, likewise; 0 if it has none.
+    pub(super) fn number(&self, column: &str) -> i64 {
+        let value = self.columns.get(column);
+        value.and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    pub(super) fn columns(&self) -> &BTreeMap<&'static str, Value> {
+        &self.columns
+    }
+
+    pub(super) fn counts(&self) -> &BTreeMap<&'static str, u32> {
+        &self.counts
+    }
+}
+
+/// Ids are shown as they are: printable, without blanks, and not endless.
+fn is_id(id: &str) -> bool {
+    (1..=512).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn fits(kind: ColumnKind, value: &Value) -> bool {
+    match kind {
+        ColumnKind::Text => value.is_string(),
+        ColumnKind::Number => value.is_i64(),
+        ColumnKind::Texts => match value {
+            Value::Array(items) => items.iter().all(Value::is_string),
+            other => other.is_string(),
+        },
+    }
+}
+
+pub(super) fn texts_of(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) if !text.is_empty() => vec![text],
+        _ => Vec::new(),
+    }
+}

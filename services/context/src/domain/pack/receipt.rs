@@ -1,0 +1,187 @@
+//! What went into a context, what did not and why.
+
+use std::collections::BTreeMap;
+
+use fleet_types::StoryId;
+use serde::{Deserialize, Serialize};
+
+use super::Ask;
+use crate::domain::{Entity, Scope};
+
+fleet_types::words! {
+    /// A part of a context; they are filled in this order.
+    pub enum Section("section") {
+        /// The story itself.
+        Story = "story",
+        /// The task that was asked about.
+        Task = "task",
+        /// The tasks that it waits for, and what they delivered.
+        Dependencies = "dependencies",
+        /// What was decided.
+        Decisions = "decisions",
+        /// How decisions stand to each other.
+        Relations = "relations",
+        /// The newest plan.
+        Plan = "plan",
+        /// What the story belongs to.
+        Epic = "epic",
+        /// Other tasks.
+        Tasks = "tasks",
+        /// What happened, the newest first.
+        Timeline = "timeline",
+        /// The last summary.
+        Summary = "summary",
+    }
+}
+
+fleet_types::words! {
+    /// Why an item is not in a context.
+    pub enum Reason("reason") {
+        /// There was no room.
+        Budget = "BUDGET",
+        /// The role may not see the row.
+        RolePolicy = "ROLE_POLICY",
+        /// The role needs no such thing in this phase.
+        OutOfScope = "OUT_OF_SCOPE",
+        /// Something newer took its place.
+        Superseded = "SUPERSEDED",
+        /// It says the same as another item.
+        Duplicate = "DUPLICATE",
+        /// It does not hold any more, or is too long ago.
+        Stale = "STALE",
+        /// Redaction left nothing of it.
+        Redacted = "REDACTED",
+    }
+}
+
+fleet_types::words! {
+    /// What makes an item relevant.
+    pub enum ScorePart("score part") {
+        /// It must be there.
+        Mandatory = "mandatory",
+        /// It has a say in the task that was asked about.
+        Task = "task",
+        /// It is, or has a say in, something which that task waits for.
+        Dependency = "dependency",
+        /// It is linked to something of these two.
+        Linked = "linked",
+        /// It is of the same role.
+        Role = "role",
+        /// Of decisions: it is settled. Of tasks: it is open.
+        Status = "status",
+        /// Of tasks: it is urgent.
+        Priority = "priority",
+        /// It is new.
+        Recency = "recency",
+    }
+}
+
+/// How relevant an item is: the sum of its parts. Each part outweighs all that come after it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Score {
+    /// The sum.
+    pub total: i64,
+    /// Where it comes from; parts that are 0 are not listed.
+    pub parts: BTreeMap<ScorePart, i64>,
+}
+
+impl Score {
+    /// With one more part.
+    #[must_use]
+    pub fn with(mut self, part: ScorePart, points: i64) -> Self {
+        if points != 0 {
+            self.total += points;
+            *self.parts.entry(part).or_default() += points;
+        }
+        self
+    }
+}
+
+/// An item that is in a context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Included {
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: Entity,
+    /// How it was reached, such as `Story/s-1-HAS_DECISION->Decision/DEC-1`.
+    pub path: String,
+    /// Where it stands.
+    pub section: Section,
+    /// Why it stands there so early.
+    pub score: Score,
+    /// The tokens of its lines.
+    pub tokens: u32,
+}
+
+/// An item that is not in a context. Nothing of its content is told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Excluded {
+    /// Where it would stand.
+    pub section: Section,
+    /// Its kind.
+    pub kind: Entity,
+    /// Its id.
+    pub id: String,
+    /// Why it is not there.
+    pub reason: Reason,
+    /// A few more words, with ids at most.
+    pub detail: String,
+}
+
+/// What went into a context and what did not: together all candidates, each once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The story.
+    pub story: StoryId,
+    /// What was asked.
+    pub ask: Ask,
+    /// The budget that held.
+    pub budget: u32,
+    /// The tokens of the context.
+    pub tokens: u32,
+    /// Those among them that belong to no item: instructions and headings.
+    pub frame_tokens: u32,
+    /// The tokens of what must be said: no smaller budget can do without.
+    pub head_tokens: u32,
+    /// SHA-256 of the context, hex.
+    pub hash: String,
+    /// What the graph was at, as the reader of the graph says.
+    pub graph_version: String,
+    /// Version of the row and column policies, redaction included.
+    pub policy_version: String,
+    /// Version of the table of scopes.
+    pub scopes_version: String,
+    /// Tokenizer, rendering and redaction by which tokens were counted.
+    pub counted_by: String,
+    /// The scopes that something was rendered for.
+    pub scopes: Vec<Scope>,
+    /// What went in, in the order of the text.
+    pub included: Vec<Included>,
+    /// What did not, in order of section, kind and id.
+    pub excluded: Vec<Excluded>,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate<'a> {
+    /// It is in the context.
+    In(&'a Included),
+    /// It is not.
+    Out(&'a Excluded),
+}
+
+impl Receipt {
+    /// What became of an item; `None` if it was no candidate.
+    pub fn fate(&self, kind: Entity, id: &str) -> Option<Fate<'_>> {
+        let mut included = self.included.iter();
+        let mut excluded = self.excluded.iter();
+        included
+            .find(|item| item.kind == kind && item.id == id)
+            .map(Fate::In)
+            .or_else(|| {
+                let found = excluded.find(|item| item.kind == kind && item.id == id);
+                found.map(Fate::Out)
+            })
+    }
+}

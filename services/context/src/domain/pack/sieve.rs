@@ -1,0 +1,382 @@
+//! Which rows are candidates, and why the others are not.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_types::StoryId;
+use serde_json::Value;
+
+use super::score::{Links, by_age, is_of};
+use super::select::{Chosen, Detail};
+use super::{Assembler, Excluded, Reason, RelationKind, Score, Section, StoryGraph};
+use crate::domain::{Entity, Item, Key, Props, Scope, Viewer};
+
+/// Most milestones and phase changes that are told.
+const TIMELINE: usize = 10;
+
+/// The first step while it is taken.
+pub(super) struct Sieve<'a> {
+    pub rules: Assembler<'a>,
+    pub viewer: Viewer<'a>,
+    pub story: &'a StoryId,
+    pub scopes: BTreeSet<Scope>,
+    pub excluded: Vec<Excluded>,
+    pub sections: BTreeMap<Section, Vec<Chosen>>,
+}
+
+/// Rows of the story that were not deleted, by id.
+pub(super) fn own<'a>(story: &StoryId, items: &'a [Item]) -> BTreeMap<&'a str, &'a Item> {
+    items
+        .iter()
+        .filter(|item| item.story() == Some(story) && !item.is_deleted())
+        .map(|item| (item.id(), item))
+        .collect()
+}
+
+/// The items, the newest by `time` first; ties in order of ids.
+fn newest_first<'a>(items: impl Iterator<Item = &'a Item>, time: &str) -> Vec<&'a Item> {
+    let mut items: Vec<_> = items.collect();
+    items.sort_by_key(|item| (Reverse(item.text(time)), item.key()));
+    items
+}
+
+impl<'a> Sieve<'a> {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    fn sees(&self, item: &Item) -> bool {
+        self.rules.policies.sees(self.viewer, item)
+    }
+
+    pub fn out(&mut self, section: Section, item: &Key, reason: Reason, detail: impl Into<String>) {
+        self.excluded.push(Excluded {
+            section,
+            kind: item.entity,
+            id: item.id.clone(),
+            reason,
+            detail: detail.into(),
+        });
+    }
+
+    /// Refuses a row that the role may not see, or a section that it has no scope for.
+    fn admitted(&mut self, section: Section, item: &Item, scoped: bool) -> bool {
+        if !self.sees(item) {
+            self.out(section, item.key(), Reason::RolePolicy, "");
+            return false;
+        }
+        if !scoped {
+            let detail = "not of this role and phase";
+            self.out(section, item.key(), Reason::OutOfScope, detail);
+        }
+        scoped
+    }
+
+    fn choose(&mut self, section: Section, item: &Key, via: &str, score: Score, detail: Detail) {
+        let path = format!("Story/{}-{via}->{item}", self.story);
+        self.put(
+            section,
+            Chosen {
+                key: item.clone(),
+                path,
+                score,
+                detail,
+                near: Vec::new(),
+            },
+        );
+    }
+
+    pub fn put(&mut self, section: Section, chosen: Chosen) {
+        self.sections.entry(section).or_default().push(chosen);
+    }
+
+    /// The tasks other than the asked one; gives those that may be named.
+    pub fn tasks(
+        &mut self,
+        tasks: &BTreeMap<&'a str, &'a Item>,
+        links: &Links<'a>,
+        asked: Option<&str>,
+    ) -> BTreeSet<&'a str> {
+        let mut named: BTreeSet<&str> = BTreeSet::new();
+        let by_age = newest_first(tasks.values().copied(), "updated_at");
+        for (rank, task) in by_age.into_iter().enumerate() {
+            if Some(task.id()) == asked {
+                named.insert(task.id());
+                continue;
+            }
+            let direct = links.direct.contains(task.id());
+            let section = if direct {
+                Section::Dependencies
+            } else {
+                Section::Tasks
+            };
+            let of_role = is_of(task, self.viewer.role);
+            let full = self.has(Scope::SubtasksAll) || of_role && self.has(Scope::SubtasksRole);
+            let min =
+                self.has(Scope::SubtasksAllMin) || of_role && self.has(Scope::SubtasksRoleMin);
+            // What the asked task waits for belongs to it: without that it cannot be done.
+            if !self.admitted(section, task, direct || full || min) {
+                continue;
+            }
+            if task.text("status") == "cancelled" {
+                self.out(section, task.key(), Reason::Stale, "cancelled");
+                continue;
+            }
+            named.insert(task.id());
+            let score = links.task(task, rank);
+            let detail = if direct || full {
+                Detail::Full
+            } else {
+                Detail::Min
+            };
+            self.choose(section, task.key(), "HAS_TASK", score, detail);
+        }
+        named
+    }
+
+    /// Decisions; gives how many of those that stand are relevant to the role.
+    pub fn decisions(
+        &mut self,
+        graph: &'a StoryGraph,
+        decisions: &BTreeMap<&'a str, &'a Item>,
+        links: &Links<'a>,
+        named: &BTreeSet<&str>,
+    ) -> usize {
+        let section = Section::Decisions;
+        let rejected: BTreeSet<&str> = graph
+            .reviews
+            .iter()
+            .filter(|r| r.story() == Some(self.story) && r.text("verdict") == "rejected")
+            .map(Item::id)
+            .collect();
+        let gone = |id: &str| fallen(decisions[id], rejected.contains(id));
+        let mut successors: BTreeMap<&str, &str> = BTreeMap::new();
+        for edge in &graph.edges {
+            if edge.kind == RelationKind::Supersedes
+                && let Some(new) = decisions.get(edge.from.as_str())
+                && let Some(old) = decisions.get(edge.to.as_str())
+                && takes_place(new, old, gone(new.id()))
+            {
+                let successor = successors.entry(old.id()).or_insert(new.id());
+                *successor = (*successor).min(new.id());
+            }
+        }
+        let stands = |id: &str| gone(id).is_none() && !successors.contains_key(id);
+        let by_age = newest_first(decisions.values().copied(), "created_at");
+        let standing: Vec<&Item> = by_age.iter().copied().filter(|d| stands(d.id())).collect();
+        let relevant = links.relevant(&standing);
+        let global = self.has(Scope::DecisionsGlobal);
+        let role = self.has(Scope::DecisionsRelevantRole);
+        let min = self.has(Scope::DecisionsGlobalMin);
+        for (rank, decision) in by_age.into_iter().enumerate() {
+            let (id, key) = (decision.id(), decision.key());
+            if !self.admitted(section, decision, global || role || min) {
+                continue;
+            }
+            if let Some(successor) = successors.get(id) {
+                let detail = format!("by {successor}");
+                self.out(section, key, Reason::Superseded, detail);
+                continue;
+            }
+            if let Some((reason, detail)) = gone(id) {
+                self.out(section, key, reason, detail);
+                continue;
+            }
+            let of_role = role && relevant.contains(id);
+            if !(global || min || of_role) {
+                let detail = "has no say in the role's tasks";
+                self.out(section, key, Reason::OutOfScope, detail);
+                continue;
+            }
+            let settled = matches!(
+                decision.text("status").to_ascii_uppercase().as_str(),
+                "APPROVED" | "IMPLEMENTED"
+            );
+            let affected = links.affects.get(id).into_iter().flatten();
+            let near = affected.filter(|t| named.contains(*t));
+            let chosen = Chosen {
+                key: key.clone(),
+                path: format!("Story/{}-HAS_DECISION->{key}", self.story),
+                score: links.decision(decision, settled, rank),
+                detail: if global || of_role {
+                    Detail::Full
+                } else {
+                    Detail::Min
+                },
+                near: near.map(|t| (*t).to_owned()).collect(),
+            };
+            self.put(section, chosen);
+        }
+        relevant.len()
+    }
+
+    /// Relations between decisions; gives them as items, by id.
+    pub fn relations(
+        &mut self,
+        graph: &StoryGraph,
+        decisions: &BTreeMap<&str, &Item>,
+    ) -> BTreeMap<String, Item> {
+        let section = Section::Relations;
+        let chosen: BTreeMap<String, Score> = self
+            .sections
+            .get(&Section::Decisions)
+            .into_iter()
+            .flatten()
+            .map(|d| (d.key.id.clone(), d.score.clone()))
+            .collect();
+        let scoped = self.has(Scope::DepsDecisions) || self.has(Scope::DepsRelevant);
+        let mut items = BTreeMap::new();
+        for edge in &graph.edges {
+            let Some(from) = decisions.get(edge.from.as_str()) else {
+                continue;
+            };
+            let item = (edge.kind != RelationKind::Affects)
+                .then(|| relation(self.story, &edge.from, edge.kind, &edge.to))
+                .flatten();
+            let Some(item) = item.filter(|item| !items.contains_key(item.id())) else {
+                continue;
+            };
+            items.insert(item.id().to_owned(), item.clone());
+            let key = item.key();
+            let to = decisions.get(edge.to.as_str());
+            if !self.sees(from) || to.is_some_and(|to| !self.sees(to)) {
+                self.out(section, key, Reason::RolePolicy, "");
+            } else if !self.admitted(section, &item, scoped) {
+            } else if to.is_none() {
+                let detail = "ends at nothing of this story";
+                self.out(section, key, Reason::Stale, detail);
+            } else if let Some(score) = chosen.get(&edge.from) {
+                let chosen = Chosen {
+                    key: key.clone(),
+                    path: format!(
+                        "Story/{}-HAS_DECISION->{}-{}->Decision/{}",
+                        self.story,
+                        from.key(),
+                        edge.kind,
+                        edge.to
+                    ),
+                    score: score.clone(),
+                    detail: Detail::Full,
+                    near: vec![edge.from.clone()],
+                };
+                self.put(section, chosen);
+            } else {
+                let detail = format!("{} is left out", edge.from);
+                self.out(section, key, Reason::OutOfScope, detail);
+            }
+        }
+        items
+    }
+
+    pub fn plans(&mut self, graph: &StoryGraph) {
+        let section = Section::Plan;
+        let scoped = self.has(Scope::PlanHeader);
+        let mut plans: Vec<_> = own(self.story, &graph.plans).into_values().collect();
+        plans.sort_by_key(|plan| (Reverse(plan.number("number")), plan.key()));
+        self.only_first(section, &plans, "HAS_PLAN", scoped);
+    }
+
+    pub fn summaries(&mut self, graph: &StoryGraph) {
+        let scoped = self.has(Scope::SummaryLast);
+        let summaries = own(self.story, &graph.summaries);
+        let newest = newest_first(summaries.into_values(), "created_at");
+        self.only_first(Section::Summary, &newest, "HAS_SUMMARY", scoped);
+    }
+
+    /// Chooses the first of the items that the role may see; it takes the place of the others.
+    fn only_first(&mut self, section: Section, items: &[&Item], via: &str, scoped: bool) {
+        let mut first: Option<&str> = None;
+        for item in items {
+            if !self.admitted(section, item, scoped) {
+                continue;
+            }
+            match first {
+                Some(first) => {
+                    let detail = format!("by {first}");
+                    self.out(section, item.key(), Reason::Superseded, detail);
+                }
+                None => {
+                    first = Some(item.id());
+                    self.choose(section, item.key(), via, by_age(0), Detail::Full);
+                }
+            }
+        }
+    }
+
+    pub fn epic(&mut self, graph: &StoryGraph) {
+        if let Some(epic) = graph.epic.as_ref().filter(|epic| !epic.is_deleted()) {
+            let scoped = self.has(Scope::CaseHeader);
+            if self.admitted(Section::Epic, epic, scoped) {
+                let path = format!("Story/{}<-CONTAINS-{}", self.story, epic.key());
+                let chosen = Chosen {
+                    key: epic.key().clone(),
+                    path,
+                    score: by_age(0),
+                    detail: Detail::Full,
+                    near: Vec::new(),
+                };
+                self.put(Section::Epic, chosen);
+            }
+        }
+    }
+
+    pub fn timeline(&mut self, graph: &StoryGraph) {
+        let section = Section::Timeline;
+        let scoped = self.has(Scope::Milestones);
+        let happened = own(self.story, &graph.milestones).into_values();
+        let steps = own(self.story, &graph.phases).into_values();
+        let mut rank = 0;
+        for item in newest_first(happened.chain(steps), "at") {
+            if !self.admitted(section, item, scoped) {
+                continue;
+            }
+            if rank == TIMELINE {
+                let detail = format!("older than the newest {TIMELINE}");
+                self.out(section, item.key(), Reason::Stale, detail);
+                continue;
+            }
+            let via = match item.entity() {
+                Entity::Phase => "HAS_PHASE",
+                _ => "HAS_EVENT",
+            };
+            self.choose(section, item.key(), via, by_age(rank), Detail::Full);
+            rank += 1;
+        }
+    }
+}
+
+/// Why a decision does not hold any more.
+fn fallen(decision: &Item, rejected: bool) -> Option<(Reason, &'static str)> {
+    match decision.text("status").to_ascii_uppercase().as_str() {
+        "SUPERSEDED" => Some((Reason::Superseded, "")),
+        "REJECTED" => Some((Reason::Stale, "rejected")),
+        "DEPRECATED" => Some((Reason::Stale, "deprecated")),
+        _ if rejected => Some((Reason::Stale, "rejected by the product owner")),
+        _ => None,
+    }
+}
+
+/// Whether a decision takes the place of an older one. Only what is newer can, so there are no
+/// circles; what was rejected cannot, nor a mere proposal push out what was settled. (What fell
+/// for another reason had taken the place before.)
+fn takes_place(new: &Item, old: &Item, new_fell: Option<(Reason, &str)>) -> bool {
+    let age = |d: &Item| (d.text("created_at").to_owned(), d.id().to_owned());
+    let proposed = |d: &Item| d.text("status").eq_ignore_ascii_case("PROPOSED");
+    let rejected = new_fell.is_some_and(|(_, why)| why.starts_with("rejected"));
+    age(new) > age(old) && !rejected && (!proposed(new) || proposed(old))
+}
+
+fn relation(story: &StoryId, from: &str, kind: RelationKind, to: &str) -> Option<Item> {
+    let mut props = Props::new();
+    let id = format!("{from}-{kind}->{to}");
+    for (name, value) in [
+        ("relation_id", id.as_str()),
+        ("story_id", story.as_str()),
+        ("from_id", from),
+        ("relation_type", kind.as_str()),
+        ("to_id", to),
+    ] {
+        props.insert(name.to_owned(), Value::from(value));
+    }
+    Item::read(Entity::Relation, &props, "").ok()
+}
