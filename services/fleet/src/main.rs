@@ -1,7 +1,9 @@
 //! One binary for people: all services in one process, the demo, and the operator's commands.
 
+mod calls;
 #[cfg(test)]
 mod config_doc;
+mod context;
 mod demo;
 mod fsm;
 mod parked;
@@ -29,6 +31,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What agents are told: print it, compare it, verify a receipt, draw the graph behind it.
+    Context {
+        #[command(flatten)]
+        target: context::Target,
+        #[command(subcommand)]
+        command: context::Command,
+    },
     /// Play a story from idea to "ready to review", on embedded storage.
     Demo(demo::Options),
     /// Task state machines: check or draw one.
@@ -94,6 +103,7 @@ fn start(matches: &clap::ArgMatches) -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let runtime = fleet_service::runtime(0)?;
     match command {
+        Command::Context { target, command } => runtime.block_on(context::run(target, command)),
         Command::Demo(options) => runtime
             .block_on(demo::run(options))
             .map(|()| ExitCode::SUCCESS),
@@ -113,4 +123,9 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 /// Prints one line to standard output; a closed pipe ends the telling, not the run.
 pub(crate) fn out(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints one line to standard error: what belongs beside the output, not into it.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "fleet: {line}");
 }

@@ -1,5 +1,6 @@
 //! All services in one process, on the store and bus that were asked for.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fleet_embedded::{Embedded, OpenError, Options};
-use fleet_service::config::{Common, Problem, Problems, Settings, mask_userinfo};
+use fleet_service::config::{COMMON_KEYS, Common, Problem, Problems, Settings, mask_userinfo};
 use fleet_service::{
     Backends, Deps, Drained, Mounted, Process, ServerSettings, Streams, SystemClock, backends,
 };
+use fleet_topology::services;
 use tokio::net::TcpListener;
+
+use crate::calls::reachable;
 
 /// What a stack stands on.
 #[derive(Debug, Clone)]
@@ -201,6 +205,9 @@ pub struct Plan {
     pub planning: fleet_planning::Config,
     /// Workflow's settings.
     pub workflow: fleet_workflow::Config,
+    /// Context's settings. Planning is looked for where this stack serves it, if it does and
+    /// nothing else is said.
+    pub context: fleet_context::Config,
     /// Limits, identity and TLS of every server.
     pub server: ServerSettings,
     /// Which deployment this is.
@@ -209,8 +216,48 @@ pub struct Plan {
     pub shown: serde_json::Value,
 }
 
+impl Plan {
+    /// Everything as it is unless told otherwise; no identities.
+    ///
+    /// # Errors
+    /// None, unless a default is wrong.
+    pub fn defaults(deployment: &str) -> anyhow::Result<Self> {
+        let keys = [
+            COMMON_KEYS,
+            fleet_planning::KEYS,
+            fleet_workflow::KEYS,
+            fleet_context::KEYS,
+        ];
+        let settings = Settings::load(&keys.concat(), None, [], &[])?;
+        Ok(Self {
+            planning: fleet_planning::Config::from_settings(&settings),
+            workflow: fleet_workflow::Config::from_settings(&settings),
+            context: fleet_context::Config::from_settings(&settings),
+            server: ServerSettings::default(),
+            deployment: deployment.to_owned(),
+            shown: serde_json::Value::Null,
+        })
+    }
+
+    /// Starts a service of this binary.
+    fn mount(&self, service: &str, deps: Deps) -> anyhow::Result<Mounted> {
+        match service {
+            name if name == services::PLANNING.name => {
+                Ok(fleet_planning::start(deps, self.planning.clone())?)
+            }
+            name if name == services::WORKFLOW.name => {
+                Ok(fleet_workflow::start(deps, self.workflow.clone())?)
+            }
+            name if name == services::CONTEXT.name => {
+                Ok(fleet_context::start(deps, self.context.clone())?)
+            }
+            name => anyhow::bail!("{name} is not part of this binary"),
+        }
+    }
+}
+
 impl Stack {
-    /// Starts every service on listeners that are bound already.
+    /// Starts the services that listeners are bound for.
     ///
     /// # Errors
     /// A service that refuses to start, e.g. because its state machine is not sound.
@@ -218,33 +265,34 @@ impl Stack {
         process: Process,
         opened: Opened,
         bound: Vec<Bound>,
-        plan: Plan,
+        mut plan: Plan,
     ) -> anyhow::Result<Self> {
-        let deps = process.attach(opened.backends, Streams::Apply, &plan.deployment);
-        let mut mounted: Vec<Mounted> = vec![
-            fleet_planning::start(deps.clone(), plan.planning)?,
-            fleet_workflow::start(deps.clone(), plan.workflow)?,
-        ];
         let mut addresses = Vec::new();
-        for Bound {
-            service,
-            grpc,
-            admin,
-        } in bound
-        {
-            let at = mounted
-                .iter()
-                .position(|m| m.name == service)
-                .with_context(|| format!("{service} is not part of this binary"))?;
-            let address = process.serve(mounted.swap_remove(at), grpc, plan.server.clone())?;
-            addresses.push((service, address));
+        for bound in &bound {
+            addresses.push((bound.service, bound.grpc.local_addr()?));
+        }
+        let planning = addresses
+            .iter()
+            .find(|(name, _)| *name == services::PLANNING.name);
+        if let Some((_, address)) = planning {
+            let elsewhere = fleet_context::Config::default().planning_uri;
+            if plan.context.planning_uri == elsewhere {
+                plan.context.planning_uri = format!("http://{}", reachable(*address));
+            }
+        }
+        let deps = process.attach(opened.backends, Streams::Apply, &plan.deployment);
+        let mut mounted = Vec::with_capacity(bound.len());
+        for bound in &bound {
+            mounted.push(plan.mount(bound.service, deps.clone())?);
+        }
+        for (mounted, Bound { grpc, admin, .. }) in mounted.into_iter().zip(bound) {
+            process.serve(mounted, grpc, plan.server.clone())?;
             if let Some(admin) = admin {
+                let mut more = directory(&addresses);
                 // These routes change things and ask for no identity: for this machine only.
-                let more = if admin.local_addr()?.ip().is_loopback() {
-                    crate::parked::routes(&deps.bus)
-                } else {
-                    axum::Router::new()
-                };
+                if admin.local_addr()?.ip().is_loopback() {
+                    more = more.merge(crate::parked::routes(&deps.bus));
+                }
                 process.serve_admin(admin, &plan.shown, more)?;
             }
         }
@@ -281,4 +329,14 @@ impl Stack {
             tracing::warn!(error = %e, "cannot leave a note in the data directory");
         }
     }
+}
+
+/// The admin route that says where the gRPC server of each service is: for whoever found out
+/// about this process by its data directory.
+fn directory(addresses: &[(&'static str, SocketAddr)]) -> axum::Router {
+    let services: BTreeMap<&str, SocketAddr> = addresses.iter().copied().collect();
+    axum::Router::new().route(
+        "/services",
+        axum::routing::get(move || std::future::ready(axum::Json(services.clone()))),
+    )
 }

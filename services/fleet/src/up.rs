@@ -60,7 +60,8 @@ pub fn keys() -> Vec<Key> {
         .iter()
         .chain(BACKEND_KEYS)
         .chain(fleet_planning::KEYS)
-        .chain(fleet_workflow::KEYS);
+        .chain(fleet_workflow::KEYS)
+        .chain(fleet_context::KEYS);
     for key in all {
         if !keys
             .iter()
@@ -97,6 +98,7 @@ async fn serve(settings: &Settings, ground: &Ground, common: &Common) -> anyhow:
     let plan = Plan {
         planning: fleet_planning::Config::from_settings(settings),
         workflow: fleet_workflow::Config::from_settings(settings),
+        context: fleet_context::Config::from_settings(settings),
         server: server_settings(common, &process, telemetry.traces())?,
         deployment: common.deployment.clone(),
         shown: settings.json(),
@@ -126,6 +128,7 @@ async fn listeners(common: &Common, offset: u16) -> anyhow::Result<Vec<Bound>> {
     for service in [
         fleet_topology::services::PLANNING,
         fleet_topology::services::WORKFLOW,
+        fleet_topology::services::CONTEXT,
     ] {
         let bind = async |port: u16| {
             let port = port

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
 use fleet_proto::workflow::v1::workflow_orchestration_service_client::WorkflowOrchestrationServiceClient;
 use fleet_proto::workflow::v1::{
@@ -10,11 +10,12 @@ use fleet_proto::workflow::v1::{
     RequestValidationRequest, RequestValidationResponse, WorkResult,
 };
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-/// How long one call may take.
-const CALL: Duration = Duration::from_secs(10);
+use crate::calls::connect;
+pub use crate::calls::explain;
+
 /// How long the demo waits for something that another service does.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -162,9 +163,4 @@ pub async fn until<T>(
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// A refusal of a service as an error that a person can read.
-pub fn explain(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!("{:?}: {}", status.code(), status.message())
 }

@@ -1,0 +1,441 @@
+use std::collections::BTreeMap;
+
+use super::diff::{self, Pair, Side};
+use super::draw;
+use super::show::{self, Paint};
+use super::verify::{self, Verdict};
+use super::view::{Answer, Entry, Exclusion, Graph, Node, Receipt, Relationship};
+
+const PLAIN: Paint = Paint {
+    coloured: false,
+    width: None,
+};
+const COLOURED: Paint = Paint {
+    coloured: true,
+    width: Some(100),
+};
+const HASH: &str = "ee7a91de8a34e09f2ed79cf94bdf0f3ebbe5d0d4c5ac1de9d5b2de3f5a5b5c88";
+
+fn entry(kind: &str, id: &str, section: &str, tokens: i32) -> Entry {
+    Entry {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        path: format!("Story-HAS->{id}"),
+        section: section.to_owned(),
+        score: 130,
+        score_parts: BTreeMap::from([("linked".to_owned(), 100), ("recent".to_owned(), 30)]),
+        tokens,
+    }
+}
+
+fn exclusion(kind: &str, id: &str, reason: &str, detail: &str) -> Exclusion {
+    Exclusion {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        section: "decisions".to_owned(),
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        hash: HASH.to_owned(),
+        story_id: "s-1".to_owned(),
+        role: "developer".to_owned(),
+        phase: "BUILD".to_owned(),
+        subtask_id: "T-1".to_owned(),
+        token_budget: 2000,
+        token_count: 900,
+        head_tokens: 300,
+        graph_version: "5.4.9.4.20.1.1.7".to_owned(),
+        policy_version: "p1".to_owned(),
+        tokenizer_version: "o200k+redact1+r1".to_owned(),
+        included: vec![
+            entry("story", "s-1", "story", 200),
+            entry("task", "T-1", "task", 100),
+            entry("decision", "DEC-1", "decisions", 150),
+            entry("decision", "DEC-2", "decisions", 50),
+        ],
+        excluded: vec![
+            exclusion(
+                "decision",
+                "DEC-3",
+                "BUDGET",
+                "takes 700 tokens, 120 were left",
+            ),
+            exclusion("decision", "DEC-4", "SUPERSEDED", "by DEC-2"),
+        ],
+    }
+}
+
+fn answer() -> Answer {
+    let context = "You are the developer.\n\n## Story\n> Buy without an account\n\n## Decisions\n- Keep the address out of logs\n";
+    Answer {
+        context: context.to_owned(),
+        token_count: 900,
+        scopes: vec!["CASE_HEADER".to_owned(), "DEPS_RELEVANT".to_owned()],
+        version: HASH[..16].to_owned(),
+        blocks: None,
+        receipt: Some(receipt()),
+        stale: false,
+        hash: HASH.to_owned(),
+        graph_version: receipt().graph_version,
+        token_budget: 2000,
+        warnings: vec!["decision DEC-9 cannot be read".to_owned()],
+    }
+}
+
+fn kept(text: &str) -> anyhow::Result<verify::Kept> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r.json");
+    std::fs::write(&file, text).unwrap();
+    verify::read(&file)
+}
+
+fn true_answer() -> Answer {
+    let mut answer = answer();
+    answer.hash = verify::sha256(&answer.context);
+    answer.receipt.as_mut().unwrap().hash = answer.hash.clone();
+    answer
+}
+
+#[test]
+fn a_context_is_coloured_by_section_on_a_terminal_only() {
+    let text = answer().context;
+    assert_eq!(show::context(&text, PLAIN), text);
+    let coloured = show::context(&text, COLOURED);
+    let mut stripped = String::new();
+    for part in coloured.split('\u{1b}') {
+        stripped.push_str(
+            part.split_once('m')
+                .filter(|_| part.starts_with('['))
+                .map_or(part, |p| p.1),
+        );
+    }
+    assert_eq!(stripped, text);
+    let line = |with: &str| {
+        coloured
+            .lines()
+            .find(|l| l.contains(with))
+            .unwrap()
+            .to_owned()
+    };
+    let colour = |with: &str| line(with).chars().take(5).collect::<String>();
+    assert_eq!(colour("## Story"), colour("Buy without"));
+    assert_eq!(colour("## Decisions"), colour("Keep the"));
+    assert_ne!(colour("Buy without"), colour("Keep the"));
+    let hostile = "## Story\n> \u{1b}[2Jgone\u{7}\n";
+    assert_eq!(show::context(hostile, PLAIN), "## Story\n> [2Jgone\n");
+}
+
+#[test]
+fn a_receipt_is_a_table_of_what_went_in_and_what_did_not() {
+    insta::assert_snapshot!(show::receipt(&answer(), PLAIN));
+    let sections = show::sections(&receipt());
+    let sums: Vec<i64> = sections.iter().map(|(_, sum)| *sum).collect();
+    assert_eq!(sums, [200, 100, 200]);
+    let mut many = answer();
+    let receipt = many.receipt.as_mut().unwrap();
+    receipt.excluded = (0..20)
+        .map(|n| exclusion("decision", &format!("DEC-{n}"), "BUDGET", ""))
+        .collect();
+    assert!(show::receipt(&many, PLAIN).contains("and 12 more"));
+}
+
+#[test]
+fn exactly_one_thing_is_compared() {
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(',').filter(|w| !w.is_empty());
+        words.map(str::to_owned).collect()
+    };
+    let pair = |role: &str, phase: &str, version: &str| {
+        diff::pair(&words(role), &words(phase), &words(version)).map_err(|e| e.to_string())
+    };
+    let two = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
+    assert_eq!(
+        pair("developer,qa", "BUILD", ""),
+        Ok(Pair::Roles(two("developer", "qa"), "BUILD".to_owned()))
+    );
+    assert_eq!(
+        pair("qa", "DESIGN,BUILD", ""),
+        Ok(Pair::Phases("qa".to_owned(), two("DESIGN", "BUILD")))
+    );
+    assert_eq!(pair("", "", "a1,b2"), Ok(Pair::Versions(two("a1", "b2"))));
+    for (role, phase, version, said) in [
+        ("developer,qa", "DESIGN,BUILD", "", "one thing at a time"),
+        ("developer", "BUILD", "", "exactly one of"),
+        ("", "", "", "exactly one of"),
+        ("developer,qa", "", "", "say which with --phase"),
+        ("", "DESIGN,BUILD", "", "say which with --role"),
+        ("a,b,c", "BUILD", "", "--role has 3 values"),
+        ("qa,qa", "BUILD", "", "nothing to compare"),
+        ("", "", "a1", "two hashes"),
+        ("qa", "", "a1,b2", "leave --role and --phase out"),
+    ] {
+        let refused = pair(role, phase, version).unwrap_err();
+        assert!(
+            refused.contains(said),
+            "{role} {phase} {version}: {refused}"
+        );
+    }
+}
+
+#[test]
+fn a_difference_names_lines_and_items() {
+    let old = Side {
+        name: "developer".to_owned(),
+        context: answer().context,
+        receipt: receipt(),
+    };
+    let mut new = Side {
+        name: "qa".to_owned(),
+        context: answer()
+            .context
+            .replace("Keep the address", "Test the address"),
+        receipt: receipt(),
+    };
+    new.receipt.included.remove(2);
+    new.receipt
+        .included
+        .push(entry("milestone", "m-1", "timeline", 10));
+    let gone = exclusion("decision", "DEC-1", "ROLE_POLICY", "");
+    new.receipt.excluded.push(gone);
+    insta::assert_snapshot!(diff::render(&old, &new, PLAIN));
+    let coloured = diff::render(&old, &new, COLOURED);
+    assert!(coloured.contains("\u{1b}[32m+- Test"), "{coloured}");
+    let same = diff::render(&old, &old, PLAIN);
+    assert!(same.starts_with("the texts of developer and developer are the same"));
+    assert!(same.contains("4 items are in both"), "{same}");
+}
+
+#[test]
+fn a_receipt_is_equal_differs_or_was_overtaken() {
+    let text = serde_json::to_string_pretty(&true_answer()).unwrap();
+    let kept = kept(&text).unwrap();
+    assert_eq!(kept.contradictions, [""; 0]);
+    let now = kept.receipt.clone();
+    let same = verify::compare(&kept, &now);
+    assert_eq!(same, Verdict::Equal { moved: vec![] });
+    assert_eq!(same.exit_code(), 0);
+
+    let mut moved = now.clone();
+    moved.graph_version = "5.4.9.4.21.1.1.8".to_owned();
+    let untouched = verify::compare(&kept, &moved);
+    assert_eq!(untouched.exit_code(), 0);
+    assert!(
+        untouched
+            .text()
+            .contains("changes of its task runs: 20 → 21")
+    );
+
+    moved.hash = "f".repeat(64);
+    moved
+        .included
+        .push(entry("decision", "DEC-5", "decisions", 20));
+    let overtaken = verify::compare(&kept, &moved);
+    assert_eq!(overtaken.exit_code(), 2);
+    let said = overtaken.text();
+    for part in [
+        "version of its context: 7 → 8",
+        "+ included: decision DEC-5 (decisions)",
+        "hash: ",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+
+    let mut other = now.clone();
+    other.excluded[0].reason = "STALE".to_owned();
+    other.included[1].tokens = 99;
+    let differs = verify::compare(&kept, &other);
+    assert_eq!(differs.exit_code(), 1);
+    for part in [
+        "~ excluded: decision DEC-3: BUDGET → STALE",
+        "~ included: task T-1 (task) is another",
+    ] {
+        assert!(differs.text().contains(part), "{}", differs.text());
+    }
+
+    let mut policy = moved;
+    policy.policy_version = "p2".to_owned();
+    let rules = verify::compare(&kept, &policy);
+    assert_eq!(rules.exit_code(), 1);
+    assert!(
+        rules
+            .text()
+            .contains("policy_version: the receipt says p1, now it is p2")
+    );
+
+    let mut order = now;
+    order.included.swap(2, 3);
+    let order = verify::compare(&kept, &order).text();
+    assert!(order.contains("another order"), "{order}");
+}
+
+#[test]
+fn a_file_that_contradicts_itself_differs() {
+    let mut forged = true_answer();
+    forged.context = forged.context.replace("out of", "in the");
+    let kept = kept(&serde_json::to_string(&forged).unwrap()).unwrap();
+    let verdict = verify::compare(&kept, &kept.receipt);
+    assert_eq!(verdict.exit_code(), 1);
+    assert!(
+        verdict
+            .text()
+            .contains("in the file: the SHA-256 of context")
+    );
+}
+
+#[test]
+fn a_file_that_is_no_receipt_is_refused_with_line_and_field() {
+    let good = serde_json::to_string_pretty(&true_answer()).unwrap();
+    let alone = serde_json::to_string(&receipt()).unwrap();
+    assert!(kept(&alone).is_ok(), "the receipt alone will do");
+    for (text, said) in [
+        (
+            good.replace("\"tokens\": 100", "\"tokens\": \"many\""),
+            "field receipt.included[1].tokens: invalid type",
+        ),
+        (
+            good.replace("\"reason\": \"BUDGET\",", ""),
+            "field receipt.excluded[0]: missing field `reason`",
+        ),
+        (
+            good.replace("\"scopes\"", "\"scoops\""),
+            "unknown field `scoops`",
+        ),
+        (good[..good.len() / 2].to_owned(), "no JSON"),
+        ("[]".to_owned(), "invalid"),
+        ("{}".to_owned(), "missing field `hash`"),
+        ("{\"receipt\": null}".to_owned(), "missing field"),
+        (String::new(), "r.json:1:0: no JSON"),
+    ] {
+        let refused = kept(&text).unwrap_err().to_string();
+        assert!(
+            refused.contains(said) && refused.contains("r.json:"),
+            "{said}: {refused}"
+        );
+    }
+    let mut without = true_answer();
+    without.receipt = None;
+    let refused = kept(&serde_json::to_string(&without).unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("receipt is null"), "{refused}");
+    let absent = verify::read("/nowhere/r.json".as_ref()).unwrap_err();
+    assert!(
+        absent
+            .to_string()
+            .contains("/nowhere/r.json cannot be read")
+    );
+}
+
+fn node(id: &str, of: &str, title: &str) -> Node {
+    Node {
+        id: id.to_owned(),
+        labels: vec![of.to_owned()],
+        properties: BTreeMap::new(),
+        r#type: of.to_owned(),
+        title: title.to_owned(),
+    }
+}
+
+fn hostile() -> Graph {
+    let titles = [
+        "\"] --> evil[\"x",
+        "a\\\"]; evil -> b [label=\"",
+        "%%{init: {'theme':'dark'}}%% <script>alert(1)</script>",
+        "two\nlines\r\tand `code` #quot; end",
+        "\u{202e}drawkcab\u{0}\u{1b}[2J",
+    ];
+    let neighbors = titles[1..].iter().zip(1..);
+    let neighbors: Vec<Node> = neighbors
+        .map(|(title, n)| node(&format!("T-{n}"), "Task", title))
+        .collect();
+    let edge = |to: &str| Relationship {
+        from_node_id: "s-1".to_owned(),
+        to_node_id: to.to_owned(),
+        r#type: "HAS_TASK".to_owned(),
+        properties: BTreeMap::new(),
+    };
+    Graph {
+        node: Some(node("s-1", "Story", titles[0])),
+        relationships: vec![edge("T-1"), edge("T-2"), edge("T-unknown")],
+        neighbors,
+        truncated: false,
+        hidden: 0,
+    }
+}
+
+#[test]
+fn titles_cannot_say_anything_in_mermaid() {
+    let text = draw::mermaid(&hostile());
+    insta::assert_snapshot!(text);
+    for line in text.lines().filter(|line| line.contains('[')) {
+        let label = line
+            .split_once("[\"")
+            .unwrap()
+            .1
+            .strip_suffix("\"]")
+            .unwrap();
+        let label = label.replace("<br/>", "");
+        assert!(
+            !label.contains(['"', '[', ']', '{', '}', '<', '>', '`', '%', '\\']),
+            "{line}"
+        );
+    }
+    assert_eq!(text.lines().filter(|l| l.contains("-->")).count(), 2);
+}
+
+#[test]
+fn titles_cannot_say_anything_in_dot() {
+    let text = draw::dot(&hostile());
+    insta::assert_snapshot!(text);
+    for line in text.lines().filter(|line| line.contains("[label")) {
+        // Quotes that end a string: those behind an even number of backslashes.
+        let mut ends = 0;
+        let mut escaped = false;
+        for c in line.chars() {
+            match c {
+                '\\' => escaped = !escaped,
+                '"' if !escaped => ends += 1,
+                _ => escaped = false,
+            }
+        }
+        assert_eq!(ends, 2, "{line}");
+    }
+}
+
+#[test]
+fn titles_survive_in_json_and_long_ones_are_cut_elsewhere() {
+    let text = serde_json::to_string(&hostile()).unwrap();
+    let back: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(back["node"]["title"], hostile().node.unwrap().title);
+    assert_eq!(back["relationships"][0]["from_node_id"], "s-1");
+    let mut long = hostile();
+    long.neighbors = vec![
+        node("T-1", "Task", &"ä".repeat(500)),
+        node("T-2", "Task", ""),
+    ];
+    let drawn = draw::mermaid(&long);
+    assert!(
+        drawn.contains(&format!("{}…\"]", "ä".repeat(80))),
+        "{drawn}"
+    );
+    assert!(drawn.contains("[\"Task T-2\"]"), "{drawn}");
+}
+
+#[test]
+fn the_type_of_a_node_is_known_by_its_id() {
+    for (id, of) in [
+        ("PROJ-1", "Project"),
+        ("E-1", "Epic"),
+        ("s-1", "Story"),
+        ("T-1", "Task"),
+        ("DEC-1", "Decision"),
+    ] {
+        assert_eq!(draw::node_type(id).unwrap(), of);
+    }
+    for id in ["", "s-", "S-1", "X-1", "task"] {
+        let refused = draw::node_type(id).unwrap_err().to_string();
+        assert!(refused.contains("DEC- (decision)"), "{refused}");
+    }
+}
