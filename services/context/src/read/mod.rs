@@ -9,9 +9,9 @@
 //! | GetContext, asked before and overtaken | 3 |
 //! | RehydrateSession, any number of roles | 2 |
 //! | RehydrateSession of a kept bundle | 0 |
-//! | GetGraphRelationships | at most 6: one for each kind of step |
-//! | SearchDecisions | 2, side by side |
-//! | ExplainScope | 2 |
+//! | GetGraphRelationships | 1, and for each level one for each kind of step, side by side |
+//! | SearchDecisions | 2 side by side (3 in one story), then 2 side by side |
+//! | ExplainScope | 1, and 2 if rows and columns do not decide |
 //! | ValidateScope, GetReceipt | 0 |
 //! | StreamContextUpdates | 1, and 1 for each change in the whole process |
 //!
@@ -22,7 +22,14 @@ mod context;
 mod hub;
 mod items;
 mod metrics;
+mod near;
 mod packs;
+mod receipt;
+mod rehydrate;
+mod scope;
+mod search;
+mod show;
+mod story;
 mod stream;
 mod version;
 
@@ -36,7 +43,12 @@ use fleet_service::{SharedRegistry, Tasks};
 use crate::domain::{Policies, Scopes};
 
 pub use context::get_context;
+pub use near::get_graph_relationships;
 pub use packs::Kept;
+pub use receipt::get_receipt;
+pub use rehydrate::rehydrate_session;
+pub use scope::{explain_scope, validate_scope};
+pub use search::search_decisions;
 pub use stream::stream_context_updates;
 
 use context::Flown;

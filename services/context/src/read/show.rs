@@ -50,7 +50,7 @@ fn text(view: &View, column: &str) -> String {
 }
 
 /// A decision; `affects` are the tasks that may be named.
-pub(crate) fn decision(view: &View, story: &StoryId, affects: Vec<String>) -> pb::Decision {
+pub(crate) fn decision(view: &View, story: &str, affects: Vec<String>) -> pb::Decision {
     let decided_by = match view.text("author_role") {
         "" => view.text("author_agent"),
         role => role,
@@ -64,7 +64,7 @@ pub(crate) fn decision(view: &View, story: &StoryId, affects: Vec<String>) -> pb
         decided_at: text(view, "created_at"),
         alternatives: owned(view.texts("alternatives")),
         decision_type: text(view, "decision_type"),
-        story_id: story.to_string(),
+        story_id: story.to_owned(),
         affects,
     }
 }

@@ -15,7 +15,7 @@ use tonic::Status;
 use super::hub::{Change, Hub, Seat, Told, WITHIN, phase_of};
 use super::items;
 use super::version::{context_key, digest_of, graph_version, story_key};
-use crate::app::App;
+use crate::app::{App, caller};
 use crate::domain::{Policies, Viewer};
 
 /// What a caller of StreamContextUpdates gets.
@@ -35,10 +35,10 @@ pub async fn stream_context_updates(
 ) -> Result<Updates, Fault> {
     let mut v = Violations::new();
     let story: Option<StoryId> = v.parse("story_id", &request.story_id);
-    let role: Option<Role> = v.parse_optional("role", &request.role);
+    let role = caller::named(&mut v, "role", &request.role);
     v.into_result()?;
     let story = story.expect("no violation: it is there");
-    let role = super::role_of(call, role)?;
+    let role = caller::viewer(call, role)?;
     let hub = &app.reads.hub;
     let seat = hub.sit(&story).ok_or_else(|| Fault::Exhausted {
         message: "as many watchers as this server takes; try again later".to_owned(),
