@@ -37,17 +37,42 @@ fn line(name: &str, text: &str, runs: usize) {
 fn main() {
     let start = Instant::now();
     black_box(redact("warm"));
-    println!("first call (builds the automaton)  {:>10.3} ms", start.elapsed().as_secs_f64() * 1e3);
-    line("prose 64 KiB", &PROSE.repeat((64 << 10) / PROSE.len() + 1), 200);
+    println!(
+        "first call (builds the automaton)  {:>10.3} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    line(
+        "prose 64 KiB",
+        &PROSE.repeat((64 << 10) / PROSE.len() + 1),
+        200,
+    );
     line("prose 8 MiB", &PROSE.repeat((8 << 20) / PROSE.len()), 5);
     let code = include_str!("../src/keyword.rs");
-    line("this crate's own source", &code.repeat((1 << 20) / code.len() + 1), 10);
-    let secrets = format!("{PROSE}DB_PASSWORD=hunter2 \"apiKey\": \"k3y-{}\" \n", "x9".repeat(12));
-    line("prose with secrets", &secrets.repeat((1 << 20) / secrets.len()), 10);
+    line(
+        "this crate's own source",
+        &code.repeat((1 << 20) / code.len() + 1),
+        10,
+    );
+    let secrets = format!(
+        "{PROSE}DB_PASSWORD=hunter2 \"apiKey\": \"k3y-{}\" \n",
+        "x9".repeat(12)
+    );
+    line(
+        "prose with secrets",
+        &secrets.repeat((1 << 20) / secrets.len()),
+        10,
+    );
     for unit in HOSTILE {
-        let name = format!("hostile {}", unit.escape_debug().take(22).collect::<String>());
+        let name = format!(
+            "hostile {}",
+            unit.escape_debug().take(22).collect::<String>()
+        );
         line(&name, &unit.repeat((1 << 20) / unit.len()), 2);
-        line("        … four times", &unit.repeat((4 << 20) / unit.len()), 2);
+        line(
+            "        … four times",
+            &unit.repeat((4 << 20) / unit.len()),
+            2,
+        );
     }
 }
 

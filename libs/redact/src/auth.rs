@@ -5,7 +5,7 @@ use crate::{
     Kind, bytes,
     keyword::{self, Separator},
     scan::Scan,
-    values::{is_benign_word, is_mixed, is_reference, is_random},
+    values::{is_benign_word, is_mixed, is_random, is_reference},
 };
 
 /// Schemes after which the credentials follow as one run of characters.
@@ -54,7 +54,8 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         }
         // Schemes with parameters (`Digest username="…"`) go to the end of the line.
         let end = bytes::run(text, from, is_credential);
-        let parameters = text.get(end).is_some_and(|b| matches!(b, b'"' | b',')) && end > from
+        let parameters = text.get(end).is_some_and(|b| matches!(b, b'"' | b','))
+            && end > from
             && text[from..end].contains(&b'=')
             && bytes::listed(
                 &text[start..word],
@@ -141,7 +142,11 @@ pub(crate) fn scheme(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
 /// to something that is not text.
 fn decodes_to_pair(value: &[u8]) -> bool {
     let digits = value.iter().rposition(|b| *b != b'=').map_or(0, |i| i + 1);
-    if digits < 6 || !value[..digits].iter().all(|b| bytes::is_base64(*b) && *b != b'=') {
+    if digits < 6
+        || !value[..digits]
+            .iter()
+            .all(|b| bytes::is_base64(*b) && *b != b'=')
+    {
         return false;
     }
     let mut bits: u32 = 0;

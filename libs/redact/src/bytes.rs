@@ -117,7 +117,10 @@ pub(crate) fn backslashes(text: &[u8], from: usize) -> (usize, usize) {
 pub(crate) fn skip_string_prefix(text: &[u8], at: usize) -> usize {
     let near = &text[..text.len().min(at + 3)];
     let end = run(near, at, |b| {
-        matches!(b.to_ascii_lowercase(), b'b' | b'r' | b'f' | b'u' | b'@' | b'$')
+        matches!(
+            b.to_ascii_lowercase(),
+            b'b' | b'r' | b'f' | b'u' | b'@' | b'$'
+        )
     });
     if end > at && near.get(end).is_some_and(|b| is_quote(*b)) {
         end

@@ -10,8 +10,23 @@ use crate::{
 
 /// Parts of names at which a name is looked at.
 pub(crate) static ANCHORS: &[&str] = &[
-    "pass", "pwd", "secret", "token", "key", "credential", "creds", "contrase", "kennwort",
-    "parola", "_auth", "masterauth", "psk", "phpsessid", "jsessionid", "mnemonic", "jwt",
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "credential",
+    "creds",
+    "contrase",
+    "kennwort",
+    "parola",
+    "_auth",
+    "masterauth",
+    "psk",
+    "phpsessid",
+    "jsessionid",
+    "mnemonic",
+    "jwt",
     "identified by ",
 ];
 
@@ -115,7 +130,11 @@ pub(crate) fn named(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         start -= 1;
     }
     // The "n" of `\n` is no part of the name.
-    if start > 0 && text[start - 1] == b'\\' && start < at && matches!(text[start], b'n' | b'r' | b't') {
+    if start > 0
+        && text[start - 1] == b'\\'
+        && start < at
+        && matches!(text[start], b'n' | b'r' | b't')
+    {
         start += 1;
     }
     scan.named_until = end;
@@ -143,7 +162,13 @@ pub(crate) fn named(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         return element(scan, end + 1);
     }
     if let Some(value_at) = value_beside(text, end) {
-        let named = Named { name, strength, joint: Joint::Colon, quoted: true, shell: true };
+        let named = Named {
+            name,
+            strength,
+            joint: Joint::Colon,
+            quoted: true,
+            shell: true,
+        };
         return value(scan, &named, value_at);
     }
     if strong {
@@ -164,7 +189,13 @@ fn beside(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
     // `--password value`, and the option's name alone in a list of arguments.
     let password = strength == Strength::Strong(Family::Password);
     if name.starts_with(b"--") || bytes::listed(name, &["requirepass", "masterauth"]) {
-        let named = Named { name, strength, joint: Joint::Colon, quoted: false, shell: true };
+        let named = Named {
+            name,
+            strength,
+            joint: Joint::Colon,
+            quoted: false,
+            shell: true,
+        };
         return match text.get(next) {
             Some(b'-') | None => None,
             // "the --password flag", "--token and --user".
@@ -188,7 +219,13 @@ fn beside(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
         .find(|word| bytes::has_at(text, next, word.as_bytes()))
         .map(|word| bytes::skip_blanks(text, next + word.len()))
         .or_else(|| labelled(text, next))?;
-    let named = Named { name, strength: Strength::Weak, joint: Joint::Colon, quoted: false, shell: false };
+    let named = Named {
+        name,
+        strength: Strength::Weak,
+        joint: Joint::Colon,
+        quoted: false,
+        shell: false,
+    };
     value(scan, &named, from)
 }
 
@@ -201,7 +238,9 @@ fn labelled(text: &[u8], at: usize) -> Option<usize> {
     if !linked {
         return None;
     }
-    let colon = bytes::run(near, at, |b| bytes::is_name(b) || matches!(b, b' ' | b'(' | b')' | b'@' | b'\''));
+    let colon = bytes::run(near, at, |b| {
+        bytes::is_name(b) || matches!(b, b' ' | b'(' | b')' | b'@' | b'\'')
+    });
     (text.get(colon) == Some(&b':') && text.get(colon + 1) == Some(&b' '))
         .then(|| bytes::skip_blanks(text, colon + 1))
 }
@@ -219,7 +258,9 @@ fn word_before(text: &[u8], start: usize) -> Option<&[u8]> {
 
 fn after_login(text: &[u8], start: usize) -> bool {
     let near = &text[start.saturating_sub(160)..start];
-    let mut words = near.rsplit(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = near
+        .rsplit(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
     words.nth(1).is_some_and(|word| word == b"login")
 }
 
@@ -239,7 +280,10 @@ fn literal_after(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let quote = *text.get(at).filter(|b| bytes::is_quote(**b))?;
     let (end, next) = bytes::quoted_end(text, at + 1, quote, 0);
     // Without its closing quote it is an apostrophe.
-    if next == end || values::is_reference(&text[at + 1..end]) || bytes::listed(&text[at + 1..end], &["field"]) {
+    if next == end
+        || values::is_reference(&text[at + 1..end])
+        || bytes::listed(&text[at + 1..end], &["field"])
+    {
         return None;
     }
     scan.cut(at + 1, end, Kind::Keyword);
@@ -269,10 +313,17 @@ fn value(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
     let at = bytes::skip_string_prefix(text, at);
     let (slashes, depth) = bytes::backslashes(text, at);
     match text.get(slashes) {
-        Some(quote) if bytes::is_quote(*quote) && depth <= MAX_DEPTH => return string(scan, named, slashes, depth),
-        Some(b'[') if depth == 0 && bytes::placeholder(text, at).is_none() => return list(scan, named, at),
+        Some(quote) if bytes::is_quote(*quote) && depth <= MAX_DEPTH => {
+            return string(scan, named, slashes, depth);
+        }
+        Some(b'[') if depth == 0 && bytes::placeholder(text, at).is_none() => {
+            return list(scan, named, at);
+        }
         Some(b'{') if depth == 0 && text.get(at + 1) != Some(&b'{') => {
-            if text[at + 1..].first().is_none_or(|b| b.is_ascii_whitespace() || bytes::is_quote(*b)) {
+            if text[at + 1..]
+                .first()
+                .is_none_or(|b| b.is_ascii_whitespace() || bytes::is_quote(*b))
+            {
                 return None;
             }
         }
@@ -355,7 +406,10 @@ fn folded(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
     }
     let indent = |line: usize| bytes::skip_blanks(text, line) - line;
     let start = bytes::skip_space(text, first);
-    let line = text[..start].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    let line = text[..start]
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |i| i + 1);
     let inner = indent(line);
     if inner == 0 || start == text.len() {
         return None;
@@ -384,12 +438,18 @@ fn bare(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
     let text = scan.text;
     let near = &text[at..text.len().min(at + 80)];
     // References may hold blanks: `<your password>`, `${{ secrets.X }}`, `$(cat file)`.
-    if values::is_reference(near) && near.starts_with(b"$(") || near.starts_with(b"${{") || near.starts_with(b"{{") {
+    if values::is_reference(near) && near.starts_with(b"$(")
+        || near.starts_with(b"${{")
+        || near.starts_with(b"{{")
+    {
         return None;
     }
     if near.starts_with(b"<") || near.starts_with(b"${") {
         let close = bytes::run(near, 0, |b| !matches!(b, b'>' | b'}' | b'\n'));
-        if close < near.len() && values::is_reference(&near[..=close]) && closes(text, at + close + 1) {
+        if close < near.len()
+            && values::is_reference(&near[..=close])
+            && closes(text, at + close + 1)
+        {
             // Past it: the name in `${PASSWORD:?message}` is none that has a value.
             return Some(at + close + 1);
         }
@@ -411,7 +471,10 @@ fn bare(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
         return None;
     }
     // Words: a remark, a passphrase, or one word before something else.
-    if named.joint == Joint::Colon && named.strength != Strength::Weak && values::is_plain_word(found) {
+    if named.joint == Joint::Colon
+        && named.strength != Strength::Weak
+        && values::is_plain_word(found)
+    {
         match values::plain(&text[at..]) {
             Plain::Remark if !named.quoted => return None,
             Plain::Phrase(len) if !named.shell => {
@@ -444,7 +507,11 @@ fn bare_end(text: &[u8], from: usize) -> usize {
                 let (next, _) = bytes::backslashes(text, at);
                 match text.get(next) {
                     Some(b) if bytes::is_quote(*b) => break,
-                    Some(b'n' | b'r' | b't') if another(text, next + 1) || text.get(next + 1) == Some(&b'\\') => break,
+                    Some(b'n' | b'r' | b't')
+                        if another(text, next + 1) || text.get(next + 1) == Some(&b'\\') =>
+                    {
+                        break;
+                    }
                     _ => at = next - 1,
                 }
             }
@@ -472,7 +539,10 @@ fn closes(text: &[u8], at: usize) -> bool {
     text.get(at).is_none_or(|b| {
         b.is_ascii_whitespace()
             || bytes::is_quote(*b)
-            || matches!(b, b',' | b';' | b')' | b']' | b'}' | b'>' | b'.' | b':' | b'\\' | b'&' | b'|')
+            || matches!(
+                b,
+                b',' | b';' | b')' | b']' | b'}' | b'>' | b'.' | b':' | b'\\' | b'&' | b'|'
+            )
     })
 }
 
@@ -481,10 +551,14 @@ fn closes(text: &[u8], at: usize) -> bool {
 fn another(text: &[u8], at: usize) -> bool {
     let near = &text[..text.len().min(at + 64)];
     let start = bytes::skip_blanks(near, at);
-    if text.get(start).is_none_or(|b| b.is_ascii_whitespace() || bytes::is_quote(*b) || matches!(b, b'\\' | b')' | b'}' | b']')) {
+    if text.get(start).is_none_or(|b| {
+        b.is_ascii_whitespace() || bytes::is_quote(*b) || matches!(b, b'\\' | b')' | b'}' | b']')
+    }) {
         return true;
     }
-    let end = bytes::run(near, start, |b| bytes::is_name(b) || matches!(b, b' ' | b'"' | b'\''));
+    let end = bytes::run(near, start, |b| {
+        bytes::is_name(b) || matches!(b, b' ' | b'"' | b'\'')
+    });
     end > start && matches!(text.get(end), Some(b'=' | b':'))
 }
 

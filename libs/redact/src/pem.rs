@@ -1,10 +1,6 @@
 //! PEM blocks: whole, on one line with `\n` in it, quoted, and cut short at either end.
 
-use crate::{
-    Kind, bytes,
-    scan::Scan,
-    values::is_mixed,
-};
+use crate::{Kind, bytes, scan::Scan, values::is_mixed};
 
 /// Labels of what may be shown to anybody. A block under any other label is cut.
 static PUBLIC: &[&str] = &[
@@ -49,7 +45,13 @@ pub(crate) fn block(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     if bytes::listed(name, PUBLIC) {
         return Some(open_end);
     }
-    let start = at - text[..at].iter().rev().take_while(|b| **b == b'-').count().min(2);
+    let start = at
+        - text[..at]
+            .iter()
+            .rev()
+            .take_while(|b| **b == b'-')
+            .count()
+            .min(2);
     // To the closing line, whatever stands between (line numbers, quotes, the marks of a
     // diff), provided that the next dashes are those of the closing line.
     let dashes = next_dashes(text, open_end);

@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
 use crate::{
-    Kind, auth, bytes,
-    cookie, keyword, pem,
+    Kind, auth, bytes, cookie, keyword, pem,
     tokens::{self, TOKENS},
     url,
 };
@@ -111,7 +110,11 @@ struct Anchors {
 static ANCHORS: LazyLock<Anchors> = LazyLock::new(|| {
     let mut all = Vec::new();
     for (index, rule) in RULES.iter().enumerate() {
-        all.extend(rule.anchors.iter().map(|anchor| (*anchor, Target::Rule(index))));
+        all.extend(
+            rule.anchors
+                .iter()
+                .map(|anchor| (*anchor, Target::Rule(index))),
+        );
     }
     for (index, token) in TOKENS.iter().enumerate() {
         all.push((token.prefix, Target::Token(index)));

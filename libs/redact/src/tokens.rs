@@ -238,7 +238,10 @@ fn lead(text: &[u8], at: usize, floor: usize, token: &Token) -> Option<usize> {
     match token.prefix {
         // Three characters and a digit.
         "Q~" => {
-            let start = back(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'~' | b'.' | b'-'), 4);
+            let start = back(
+                |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'~' | b'.' | b'-'),
+                4,
+            );
             (at - start == 4 && text[at - 1].is_ascii_digit()).then_some(start)
         }
         ".atlasv1." => {
@@ -292,7 +295,8 @@ pub(crate) fn look(scan: &mut Scan<'_>, at: usize, token: &Token) -> Option<usiz
         }
     }
     // The full stop of the sentence is not the token's.
-    while end > body + needed && matches!(text[end - 1], b'.' | b'-' | b'=' | b'?' | b'&')
+    while end > body + needed
+        && matches!(text[end - 1], b'.' | b'-' | b'=' | b'?' | b'&')
         && !matches!(token.body, Base64)
     {
         end -= 1;
@@ -311,7 +315,12 @@ fn secret_beside(scan: &mut Scan<'_>, after: usize) -> usize {
     let start = after
         + text[after..near]
             .iter()
-            .take_while(|b| matches!(b, b' ' | b',' | b':' | b';' | b'|' | b'"' | b'\'' | b'\t' | b'\n'))
+            .take_while(|b| {
+                matches!(
+                    b,
+                    b' ' | b',' | b':' | b';' | b'|' | b'"' | b'\'' | b'\t' | b'\n'
+                )
+            })
             .count();
     let window = &text[start..text.len().min(start + 41)];
     if start > after

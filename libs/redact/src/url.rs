@@ -36,8 +36,8 @@ pub(crate) fn userinfo(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
                 // With an "@" behind us the authority is complete. Without one this may be a
                 // raw slash in a password, unless what precedes it is a port or there is
                 // nothing to be a password.
-                let port = text[from] == b'['
-                    || colon.is_none_or(|colon| is_port(&text[colon + 1..end]));
+                let port =
+                    text[from] == b'[' || colon.is_none_or(|colon| is_port(&text[colon + 1..end]));
                 if last_at.is_some() || port {
                     break;
                 }
@@ -104,7 +104,8 @@ pub(crate) fn signature(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     }
     let start = bytes::run(text, at, |b| b != b'=') + 1;
     let class = |b: u8| {
-        b.is_ascii_alphanumeric() || matches!(b, b'%' | b'+' | b'/' | b'=' | b'-' | b'_' | b'.' | b'~')
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'%' | b'+' | b'/' | b'=' | b'-' | b'_' | b'.' | b'~')
     };
     let sample = &text[start..text.len().min(start + 256)];
     let sample = &sample[..bytes::run(sample, 0, class)];
@@ -123,7 +124,10 @@ pub(crate) fn user_option(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         return None;
     }
     let mut start = bytes::skip_blanks(text, bytes::run(text, at, |b| b != b' '));
-    let quote = text.get(start).copied().filter(|b| matches!(b, b'"' | b'\''));
+    let quote = text
+        .get(start)
+        .copied()
+        .filter(|b| matches!(b, b'"' | b'\''));
     start += usize::from(quote.is_some());
     let user_end = bytes::run(text, start, |b| bytes::is_name(b) || b == b'@');
     if user_end == start || text.get(user_end) != Some(&b':') {
@@ -132,7 +136,9 @@ pub(crate) fn user_option(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let from = user_end + 1;
     let end = match quote {
         Some(quote) => bytes::quoted_end(text, from, quote, 0).0,
-        None => bytes::run(text, from, |b| !b.is_ascii_whitespace() && !bytes::is_quote(b)),
+        None => bytes::run(text, from, |b| {
+            !b.is_ascii_whitespace() && !bytes::is_quote(b)
+        }),
     };
     let password = &text[from..end];
     // Users and groups of containers, `-u 1000:1000`, `-u app:staff`.

@@ -4,63 +4,352 @@ use crate::{bytes, bytes::listed};
 
 /// Values that say something about a secret and are none.
 static BENIGN: &[&str] = &[
-    "none", "null", "nil", "true", "false", "yes", "no", "on", "off", "n/a", "na", "tbd", "todo",
-    "fixme", "optional", "required", "mandatory", "unset", "undefined", "unknown", "empty",
-    "blank", "missing", "absent", "hidden", "masked", "redacted", "removed", "omitted",
-    "sanitized", "filtered", "scrubbed", "expired", "expires", "invalid", "valid", "revoked",
-    "rotated", "disabled", "enabled", "ok", "failed", "rejected", "accepted", "incorrect",
-    "wrong", "correct", "mismatch", "present", "set", "inherit", "jwt", "oauth", "oauth2", "oidc",
-    "bearer", "basic", "uuid", "hex", "base64", "bcrypt", "scrypt", "argon2", "argon2id",
-    "sha256", "sha-256", "hmac", "vault", "keychain", "environment", "env", "generated", "auto",
-    "authentication", "authorization", "auth", "same-origin", "include", "omit",
+    "none",
+    "null",
+    "nil",
+    "true",
+    "false",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "n/a",
+    "na",
+    "tbd",
+    "todo",
+    "fixme",
+    "optional",
+    "required",
+    "mandatory",
+    "unset",
+    "undefined",
+    "unknown",
+    "empty",
+    "blank",
+    "missing",
+    "absent",
+    "hidden",
+    "masked",
+    "redacted",
+    "removed",
+    "omitted",
+    "sanitized",
+    "filtered",
+    "scrubbed",
+    "expired",
+    "expires",
+    "invalid",
+    "valid",
+    "revoked",
+    "rotated",
+    "disabled",
+    "enabled",
+    "ok",
+    "failed",
+    "rejected",
+    "accepted",
+    "incorrect",
+    "wrong",
+    "correct",
+    "mismatch",
+    "present",
+    "set",
+    "inherit",
+    "jwt",
+    "oauth",
+    "oauth2",
+    "oidc",
+    "bearer",
+    "basic",
+    "uuid",
+    "hex",
+    "base64",
+    "bcrypt",
+    "scrypt",
+    "argon2",
+    "argon2id",
+    "sha256",
+    "sha-256",
+    "hmac",
+    "vault",
+    "keychain",
+    "environment",
+    "env",
+    "generated",
+    "auto",
+    "authentication",
+    "authorization",
+    "auth",
+    "same-origin",
+    "include",
+    "omit",
     // Types of languages and schemas.
-    "string", "str", "&str", "bytes", "byte", "text", "varchar", "number", "int", "integer",
-    "bool", "boolean", "object", "any", "void", "char", "float", "double", "array", "list",
-    "u8", "u16", "u32", "u64", "usize", "i32", "i64", "self", "type",
+    "string",
+    "str",
+    "&str",
+    "bytes",
+    "byte",
+    "text",
+    "varchar",
+    "number",
+    "int",
+    "integer",
+    "bool",
+    "boolean",
+    "object",
+    "any",
+    "void",
+    "char",
+    "float",
+    "double",
+    "array",
+    "list",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "usize",
+    "i32",
+    "i64",
+    "self",
+    "type",
     // Stand-ins that everybody knows for such.
-    "changeme", "change_me", "change-me", "replaceme", "replace_me", "replace-me", "placeholder",
-    "example", "dummy", "goes-here", "here",
+    "changeme",
+    "change_me",
+    "change-me",
+    "replaceme",
+    "replace_me",
+    "replace-me",
+    "placeholder",
+    "example",
+    "dummy",
+    "goes-here",
+    "here",
 ];
 
 /// Words that, among the first three of an unquoted value, show that it is a remark.
 static REMARK: &[&str] = &[
-    "must", "should", "shall", "may", "might", "will", "would", "can", "cannot", "could", "has",
-    "have", "had", "be", "been", "being", "are", "was", "were", "does", "do", "don't", "doesn't",
-    "never", "always", "not", "at", "of", "by", "from", "to", "via", "than", "per", "into",
-    "until", "after", "before", "when", "if", "unless", "that", "which", "whether", "how", "what",
-    "where", "why", "who", "the", "an", "this", "these", "those", "its", "their", "our", "your",
-    "every", "each", "any", "all", "some", "only", "use", "uses", "used", "using", "see", "add",
-    "added", "fix", "fixed", "handle", "handles", "handling", "drop", "read", "reads", "return",
-    "returns", "returned", "rotate", "rotates", "rotated", "rotation", "expires", "expired",
-    "stored", "kept", "taken", "held", "sent", "passed", "hashed", "encrypted", "issued",
-    "signed", "checked", "validated", "verified", "required", "optional", "needed", "missing",
-    "everything", "nothing", "it", "we", "you", "they", "there", "please", "contains", "consists",
-    "minimum", "maximum", "least", "between",
+    "must",
+    "should",
+    "shall",
+    "may",
+    "might",
+    "will",
+    "would",
+    "can",
+    "cannot",
+    "could",
+    "has",
+    "have",
+    "had",
+    "be",
+    "been",
+    "being",
+    "are",
+    "was",
+    "were",
+    "does",
+    "do",
+    "don't",
+    "doesn't",
+    "never",
+    "always",
+    "not",
+    "at",
+    "of",
+    "by",
+    "from",
+    "to",
+    "via",
+    "than",
+    "per",
+    "into",
+    "until",
+    "after",
+    "before",
+    "when",
+    "if",
+    "unless",
+    "that",
+    "which",
+    "whether",
+    "how",
+    "what",
+    "where",
+    "why",
+    "who",
+    "the",
+    "an",
+    "this",
+    "these",
+    "those",
+    "its",
+    "their",
+    "our",
+    "your",
+    "every",
+    "each",
+    "any",
+    "all",
+    "some",
+    "only",
+    "use",
+    "uses",
+    "used",
+    "using",
+    "see",
+    "add",
+    "added",
+    "fix",
+    "fixed",
+    "handle",
+    "handles",
+    "handling",
+    "drop",
+    "read",
+    "reads",
+    "return",
+    "returns",
+    "returned",
+    "rotate",
+    "rotates",
+    "rotated",
+    "rotation",
+    "expires",
+    "expired",
+    "stored",
+    "kept",
+    "taken",
+    "held",
+    "sent",
+    "passed",
+    "hashed",
+    "encrypted",
+    "issued",
+    "signed",
+    "checked",
+    "validated",
+    "verified",
+    "required",
+    "optional",
+    "needed",
+    "missing",
+    "everything",
+    "nothing",
+    "it",
+    "we",
+    "you",
+    "they",
+    "there",
+    "please",
+    "contains",
+    "consists",
+    "minimum",
+    "maximum",
+    "least",
+    "between",
     // The same in Spanish and German.
-    "debe", "deben", "debería", "se", "está", "muss", "müssen", "darf", "soll", "ist", "wird",
+    "debe",
+    "deben",
+    "debería",
+    "se",
+    "está",
+    "muss",
+    "müssen",
+    "darf",
+    "soll",
+    "ist",
+    "wird",
 ];
 
 /// As [`REMARK`], when they are the very first word only: elsewhere they may link a password
 /// to what follows it ("swordfish is the one", "swordfish and user bob").
 static REMARK_FIRST: &[&str] = &[
-    "is", "a", "in", "on", "for", "with", "without", "and", "or", "as", "no", "same", "set",
-    "one", "two", "both", "new", "who's", "min", "max", "policy", "length", "support",
+    "is", "a", "in", "on", "for", "with", "without", "and", "or", "as", "no", "same", "set", "one",
+    "two", "both", "new", "who's", "min", "max", "policy", "length", "support",
 ];
 
 /// Words a quoted value begins with when it is a requirement (`"password": "is too short"`).
 static REQUIREMENT: &[&str] = &[
-    "must", "should", "shall", "is", "are", "cannot", "can't", "can", "may", "needs", "has",
-    "does", "required", "please", "at", "minimum", "enter", "invalid", "too", "not", "no", "the",
-    "this", "your", "field", "expected", "missing", "wrong", "incorrect",
+    "must",
+    "should",
+    "shall",
+    "is",
+    "are",
+    "cannot",
+    "can't",
+    "can",
+    "may",
+    "needs",
+    "has",
+    "does",
+    "required",
+    "please",
+    "at",
+    "minimum",
+    "enter",
+    "invalid",
+    "too",
+    "not",
+    "no",
+    "the",
+    "this",
+    "your",
+    "field",
+    "expected",
+    "missing",
+    "wrong",
+    "incorrect",
 ];
 
 /// Names with digits in them that are no secrets.
 static TECHNICAL: &[&str] = &[
-    "sha1", "sha224", "sha256", "sha384", "sha512", "sha3", "md5", "base32", "base58", "base64",
-    "base64url", "utf8", "utf16", "http2", "http3", "oauth2", "argon2", "argon2id", "bcrypt2",
-    "pbkdf2", "ed25519", "x25519", "p256", "rs256", "es256", "hs256", "hs512", "aes128", "aes256",
-    "k8s", "s3", "ec2", "neo4j", "o200k_base", "cl100k_base", "ipv4", "ipv6", "x509", "i18n",
-    "postgres16", "log4j", "win32", "x86_64", "python3", "web3", "totp6",
+    "sha1",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "sha3",
+    "md5",
+    "base32",
+    "base58",
+    "base64",
+    "base64url",
+    "utf8",
+    "utf16",
+    "http2",
+    "http3",
+    "oauth2",
+    "argon2",
+    "argon2id",
+    "bcrypt2",
+    "pbkdf2",
+    "ed25519",
+    "x25519",
+    "p256",
+    "rs256",
+    "es256",
+    "hs256",
+    "hs512",
+    "aes128",
+    "aes256",
+    "k8s",
+    "s3",
+    "ec2",
+    "neo4j",
+    "o200k_base",
+    "cl100k_base",
+    "ipv4",
+    "ipv6",
+    "x509",
+    "i18n",
+    "postgres16",
+    "log4j",
+    "win32",
+    "x86_64",
+    "python3",
+    "web3",
+    "totp6",
 ];
 
 pub(crate) fn is_benign_word(value: &[u8]) -> bool {
@@ -76,7 +365,10 @@ pub(crate) fn is_reference(value: &[u8]) -> bool {
     }
     let marks = |b: &u8| matches!(b, b'*' | b'.' | b'-' | b'_' | b'#' | b'?' | b'~');
     if value.iter().all(marks)
-        || (value.len() >= 3 && value.iter().all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'0')))
+        || (value.len() >= 3
+            && value
+                .iter()
+                .all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'0')))
         || std::str::from_utf8(value).is_ok_and(|v| v.chars().all(|c| matches!(c, '…' | '•' | '●')))
     {
         return true;
@@ -85,9 +377,31 @@ pub(crate) fn is_reference(value: &[u8]) -> bool {
         || is_angle(value)
         || is_stand_in(value)
         || [
-            "vault:", "arn:", "env:", "file:", "!vault", "!ref", "!sub", "!getatt", "!secret",
-            "enc[", "secrets.", "env.", "ref+", "sops:", "keyring:", "${{", "{{", "$(", "%(",
-            "secretref:", "@microsoft.keyvault(", "ssm:", "op://", "awssm://", "gsm://",
+            "vault:",
+            "arn:",
+            "env:",
+            "file:",
+            "!vault",
+            "!ref",
+            "!sub",
+            "!getatt",
+            "!secret",
+            "enc[",
+            "secrets.",
+            "env.",
+            "ref+",
+            "sops:",
+            "keyring:",
+            "${{",
+            "{{",
+            "$(",
+            "%(",
+            "secretref:",
+            "@microsoft.keyvault(",
+            "ssm:",
+            "op://",
+            "awssm://",
+            "gsm://",
         ]
         .iter()
         .any(|prefix| bytes::has_at(value, 0, prefix.as_bytes()))
@@ -98,13 +412,17 @@ pub(crate) fn is_reference(value: &[u8]) -> bool {
 fn is_variable(value: &[u8]) -> bool {
     let name = |part: &[u8]| {
         !part.is_empty()
-            && part.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+            && part
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
             && !looks_random(part)
     };
     match value {
         [b'$', b'{', inner @ .., b'}'] => {
             // `${NAME:-default}` holds the default, `${NAME:?message}` does not.
-            let end = bytes::run(inner, 0, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
+            let end = bytes::run(inner, 0, |b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')
+            });
             end > 0
                 && match &inner[end..] {
                     [] => true,
@@ -144,7 +462,9 @@ pub(crate) fn is_angle(value: &[u8]) -> bool {
     match value {
         [b'<', inner @ .., b'>'] => {
             !inner.is_empty()
-                && inner.iter().all(|b| bytes::is_name(*b) || matches!(b, b' ' | b'/' | b'\'' | b'|' | b':'))
+                && inner
+                    .iter()
+                    .all(|b| bytes::is_name(*b) || matches!(b, b' ' | b'/' | b'\'' | b'|' | b':'))
                 && !inner.split(|b| *b == b' ').any(looks_random)
         }
         _ => false,
@@ -157,25 +477,35 @@ fn is_stand_in(value: &[u8]) -> bool {
         .iter()
         .any(|word| {
             bytes::has_at(value, 0, word.as_bytes())
-                && value.get(word.len()).is_some_and(|b| matches!(b, b'-' | b'_' | b' ' | b'A'..=b'Z'))
+                && value
+                    .get(word.len())
+                    .is_some_and(|b| matches!(b, b'-' | b'_' | b' ' | b'A'..=b'Z'))
         });
-    let joined = value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b' ' | b'.'));
+    let joined = value
+        .iter()
+        .all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b' ' | b'.'));
     joined && (starts || bytes::ends_with(value, "_here") || bytes::ends_with(value, "-here"))
 }
 
 /// A URL: its own rules look at what it holds.
 fn is_address(value: &[u8]) -> bool {
-    let scheme = bytes::run(value, 0, |b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let scheme = bytes::run(value, 0, |b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')
+    });
     (2..=24).contains(&scheme) && value[scheme..].starts_with(b"://")
 }
 
 /// A path of plain segments: `/run/secrets/db_password`, `./token.txt`, `C:\keys`.
 pub(crate) fn is_path(value: &[u8]) -> bool {
-    let rooted = value.starts_with(b"/") || value.starts_with(b"./") || value.starts_with(b"~/")
+    let rooted = value.starts_with(b"/")
+        || value.starts_with(b"./")
+        || value.starts_with(b"~/")
         || value.starts_with(b"../");
     rooted
         && value.len() > 2
-        && value.iter().all(|b| bytes::is_name(*b) || matches!(b, b'/' | b'~'))
+        && value
+            .iter()
+            .all(|b| bytes::is_name(*b) || matches!(b, b'/' | b'~'))
         && !value.iter().any(u8::is_ascii_uppercase)
         && !value.split(|b| *b == b'/').any(looks_random)
 }
@@ -204,7 +534,18 @@ pub(crate) fn follows_option(text: &[u8]) -> bool {
         || listed(word, REMARK_FIRST)
         || listed(
             word,
-            &["option", "options", "flag", "flags", "argument", "arguments", "parameter", "switch", "value", "stdin"],
+            &[
+                "option",
+                "options",
+                "flag",
+                "flags",
+                "argument",
+                "arguments",
+                "parameter",
+                "switch",
+                "value",
+                "stdin",
+            ],
         )
 }
 
@@ -253,8 +594,8 @@ pub(crate) fn plain(line: &[u8]) -> Plain {
         if count == 1 && listed(word, REMARK_FIRST) && line.get(stop) == Some(&b' ') {
             return Plain::Remark;
         }
-        linked |= count > 1
-            && (listed(word, REMARK_FIRST) || listed(word, REMARK) || is_thanks(word));
+        linked |=
+            count > 1 && (listed(word, REMARK_FIRST) || listed(word, REMARK) || is_thanks(word));
         end = at + word.len();
         if word.len() < token.len() {
             break;
@@ -272,15 +613,25 @@ pub(crate) fn plain(line: &[u8]) -> Plain {
 }
 
 fn is_thanks(word: &[u8]) -> bool {
-    listed(word, &["thanks", "ok", "user", "username", "login", "host", "email"])
+    listed(
+        word,
+        &["thanks", "ok", "user", "username", "login", "host", "email"],
+    )
 }
 
 /// Whether a quoted value is a requirement in words.
 pub(crate) fn is_requirement(value: &[u8]) -> bool {
     let mut words = value.split(|b| *b == b' ').filter(|word| !word.is_empty());
-    words.next().is_some_and(|first| listed(bare(first), REQUIREMENT))
+    words
+        .next()
+        .is_some_and(|first| listed(bare(first), REQUIREMENT))
         && words.clone().count() >= 1
-        && words.clone().filter(|word| is_plain_word(bare(word))).count() * 2 >= words.count()
+        && words
+            .clone()
+            .filter(|word| is_plain_word(bare(word)))
+            .count()
+            * 2
+            >= words.count()
 }
 
 /// Whether a value has capitals inside, or digits among letters: no word of prose has.
@@ -318,18 +669,25 @@ pub(crate) fn is_random(value: &[u8]) -> bool {
     }
     let digit = value.iter().any(u8::is_ascii_digit);
     let letter = value.iter().any(u8::is_ascii_alphabetic);
-    let mark = value
-        .iter()
-        .any(|b| matches!(b, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'+' | b'=' | b'~'));
+    let mark = value.iter().any(|b| {
+        matches!(
+            b,
+            b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'+' | b'=' | b'~'
+        )
+    });
     digit && letter && (mark || changes(value) >= 3) && !is_measure(value)
 }
 
 /// `30days`, `v2.1`, `2025-11-08`, `10:30h`: a number with a unit.
 fn is_measure(value: &[u8]) -> bool {
-    let digits_first = bytes::run(value, 0, |b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-' | b':' | b'/' | b'T'));
+    let digits_first = bytes::run(value, 0, |b| {
+        b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-' | b':' | b'/' | b'T')
+    });
     let rest = &value[digits_first..];
     (digits_first > 0 && rest.iter().all(u8::is_ascii_alphabetic) && rest.len() <= 8)
-        || value.split(|b| matches!(b, b'-' | b'_' | b'.' | b'/')).all(|part| changes(part) <= 1)
+        || value
+            .split(|b| matches!(b, b'-' | b'_' | b'.' | b'/'))
+            .all(|part| changes(part) <= 1)
 }
 
 /// How often letters and digits, or small letters and capitals not at the head of a hump,
@@ -341,7 +699,10 @@ fn changes(part: &[u8]) -> usize {
         b'0'..=b'9' => 2,
         _ => 3,
     };
-    let all = part.windows(2).filter(|pair| class(&pair[0]) != class(&pair[1])).count();
+    let all = part
+        .windows(2)
+        .filter(|pair| class(&pair[0]) != class(&pair[1]))
+        .count();
     if part.iter().any(u8::is_ascii_digit) {
         all
     } else if all * 5 >= part.len() * 2 && part.len() >= 12 {

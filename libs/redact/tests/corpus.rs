@@ -80,7 +80,10 @@ fn every_positive_loses_its_secrets_and_nothing_else() {
         let (text, out) = expected(marked, &kinds);
         let got = redact_counting(&text);
         if got.text != out || got.hits != kinds {
-            failures.push(format!("{name}\n  in   {text:?}\n  got  {:?}\n  want {out:?}\n  hits {:?}", got.text, got.hits));
+            failures.push(format!(
+                "{name}\n  in   {text:?}\n  got  {:?}\n  want {out:?}\n  hits {:?}",
+                got.text, got.hits
+            ));
         }
         // In the middle of a page, and with the line ends of another system.
         let page = format!("First line.\n{text}\nLast line.");
@@ -96,7 +99,12 @@ fn every_positive_loses_its_secrets_and_nothing_else() {
             *seen.entry(kind).or_default() += 1;
         }
     }
-    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     for kind in ALL {
         assert!(seen.contains_key(&kind), "no case of {kind:?}");
     }
@@ -114,7 +122,12 @@ fn every_negative_stays_as_it_is() {
                 .then(|| format!("in  {text:?}\ngot {:?}", got.text))
         })
         .collect();
-    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     // All of them in one text: no case may reach into its neighbours.
     let all: Vec<_> = cases.iter().map(|(_, text)| text.as_str()).collect();
     let all = all.join("\n\n");

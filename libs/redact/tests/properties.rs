@@ -1,19 +1,42 @@
 //! What holds for every text.
 
 use fleet_redact::{redact, redact_counting};
-use proptest::{
-    collection::vec,
-    prelude::*,
-    sample::select,
-};
+use proptest::{collection::vec, prelude::*, sample::select};
 
 const HOSTILE: &[&str] = &include!("corpus/hostile.in");
 
 /// Words of which no order may be taken for a secret.
 const WORDS: &[&str] = &[
-    "story", "planner", "reads", "basic", "bearer", "token", "tokens", "secret", "password", "the",
-    "of", "and", "gate", "review", "key", "keys", "author", "cookie", "authorization", "passes",
-    "budget", "when", "graph", "every", "criterion", "Decision", "Épica", "naïve", "日本", "rate",
+    "story",
+    "planner",
+    "reads",
+    "basic",
+    "bearer",
+    "token",
+    "tokens",
+    "secret",
+    "password",
+    "the",
+    "of",
+    "and",
+    "gate",
+    "review",
+    "key",
+    "keys",
+    "author",
+    "cookie",
+    "authorization",
+    "passes",
+    "budget",
+    "when",
+    "graph",
+    "every",
+    "criterion",
+    "Decision",
+    "Épica",
+    "naïve",
+    "日本",
+    "rate",
 ];
 
 /// How a planted token is put together: what stands before it, its alphabet, its length.
@@ -126,7 +149,14 @@ proptest! {
 #[test]
 fn a_secret_longer_than_any_window_goes_whole() {
     let body = "q8Zt3LmP0xVb7NcR".repeat(8_000);
-    for before in ["password=", "ghp_", "tokens: ", "Authorization: Bearer ", "https://bob:", "\"secret\": \""] {
+    for before in [
+        "password=",
+        "ghp_",
+        "tokens: ",
+        "Authorization: Bearer ",
+        "https://bob:",
+        "\"secret\": \"",
+    ] {
         let end = if before.contains("://") { "@host" } else { " " };
         let out = redact(&format!("{before}{body}{end}")).into_owned();
         assert!(!out.contains("q8Zt"), "{before}: {} bytes left", out.len());
@@ -136,8 +166,12 @@ fn a_secret_longer_than_any_window_goes_whole() {
 #[test]
 fn hostile_texts_come_to_an_end() {
     for unit in HOSTILE {
-        let text = unit.repeat((1 << 20) / unit.len());
+        let text = unit.repeat((1 << 18) / unit.len());
         let out = redact(&text).into_owned();
-        assert!(out.len() <= text.len() * 12, "{unit:?} grew to {}", out.len());
+        assert!(
+            out.len() <= text.len() * 12,
+            "{unit:?} grew to {}",
+            out.len()
+        );
     }
 }
