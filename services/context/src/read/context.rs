@@ -14,8 +14,8 @@ use super::packs::Question;
 use super::version::{digest_of, graph_version};
 use super::{receipt, story};
 use crate::app::{App, caller};
-use crate::domain::pack::{Ask, Assembler, Pack, Refused};
 use crate::domain::Phase;
+use crate::domain::pack::{Ask, Assembler, Pack, Refused};
 
 /// What comes out of a shared load.
 pub(crate) type Flown = Result<Arc<pb::GetContextResponse>, Arc<Fault>>;
@@ -189,7 +189,9 @@ async fn make(
         budget: question.budget,
     };
     let told = story::read(app, &question.story, deadline, |graph| {
-        let selection = rules.select(graph, &ask).map_err(|e| refused(e, question))?;
+        let selection = rules
+            .select(graph, &ask)
+            .map_err(|e| refused(e, question))?;
         let keys = selection.fetch().cloned().collect();
         Ok((selection, keys))
     })

@@ -104,9 +104,7 @@ struct About {
     changed: Vec<String>,
 }
 
-fn lock(
-    watched: &Mutex<HashMap<StoryId, usize>>,
-) -> MutexGuard<'_, HashMap<StoryId, usize>> {
+fn lock(watched: &Mutex<HashMap<StoryId, usize>>) -> MutexGuard<'_, HashMap<StoryId, usize>> {
     watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -204,7 +202,10 @@ impl Hub {
             })
             .collect();
         let deadline = Deadline::after(WITHIN);
-        let (digested, nodes) = self.store.digest(&digest_of(&story), &keys, deadline).await?;
+        let (digested, nodes) = self
+            .store
+            .digest(&digest_of(&story), &keys, deadline)
+            .await?;
         let Some(graph_version) = graph_version(&digested) else {
             return Ok(None);
         };
@@ -221,7 +222,11 @@ impl Hub {
             // What was read may be newer than what was said; then that is told, too.
             version: if of_context { about.version } else { now },
             phase: phase_of(context),
-            hash: if of_context { about.hash } else { String::new() },
+            hash: if of_context {
+                about.hash
+            } else {
+                String::new()
+            },
             graph_version,
             changed,
             story,
@@ -284,6 +289,10 @@ fn key_of(story: &StoryId, word: &str) -> Option<NodeKey> {
         _ => return None,
     };
     // A phase is the story's: who sees the one hears of the other.
-    let id = if entity == Entity::Story { story.as_str() } else { id };
+    let id = if entity == Entity::Story {
+        story.as_str()
+    } else {
+        id
+    };
     items::node_key(story, &Key::new(entity, id))
 }

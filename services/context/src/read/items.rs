@@ -103,7 +103,12 @@ fn columns(entity: Entity) -> Vec<&'static str> {
     // Made once in a process, for a closed list.
     let counts = counted.map(|c| &*format!("tokens_{}", c.name).leak());
     let mut columns: Vec<&'static str> = entity.light_columns().collect();
-    let ours = [Entity::Decision, Entity::Milestone, Entity::Phase, Entity::Summary];
+    let ours = [
+        Entity::Decision,
+        Entity::Milestone,
+        Entity::Phase,
+        Entity::Summary,
+    ];
     if ours.contains(&entity) {
         columns.extend(counts);
         columns.extend(["tokens_by", "deleted_at"]);

@@ -179,7 +179,10 @@ pub async fn get_graph_relationships(
         truncated: false,
     };
     let kind = super::show::word(ask.root.label());
-    let found = app.store.get(std::slice::from_ref(&ask.root), call.deadline).await?;
+    let found = app
+        .store
+        .get(std::slice::from_ref(&ask.root), call.deadline)
+        .await?;
     let Some(node) = found.into_iter().next().flatten() else {
         return Err(Fault::not_found(kind, ask.root.id()));
     };
@@ -241,12 +244,14 @@ impl Level<'_> {
                 roots.entry(at).or_default().push(key.clone());
             }
         }
+        let known = self.shown.len() + self.refused.len();
+        let store = &self.app.store;
         let walks = roots.into_iter().map(|(at, roots)| {
             let (edge, direction) = kinds[at];
             let walk = Walk {
                 // One more than can be shown says that there are more; what is known already
                 // may be found again.
-                max_nodes: roots.len() + self.shown.len() + self.refused.len() + most + 1,
+                max_nodes: roots.len() + known + most + 1,
                 roots,
                 steps: vec![Step {
                     edge,
@@ -254,7 +259,7 @@ impl Level<'_> {
                     hops: 1,
                 }],
             };
-            async move { self.app.store.walk(&walk, deadline).await }
+            async move { store.walk(&walk, deadline).await }
         });
         let found = futures::future::try_join_all(walks).await?;
         Ok(self.take(found, most))
@@ -314,16 +319,22 @@ impl Level<'_> {
             }),
             _ => false,
         };
-        if own { item.reached_through(story) } else { item }
+        if own {
+            item.reached_through(story)
+        } else {
+            item
+        }
     }
 
     /// Whether the role may hear of a relationship between two nodes that it sees.
     fn may_hear(&self, from: &NodeKey, kind: EdgeType, to: &NodeKey) -> bool {
         match (from.label(), to.label(), relation_of(kind)) {
             (Label::Decision, Label::Decision, Some(relation)) => {
-                let item = self.shown.get(from).and_then(Item::story).and_then(|story| {
-                    show::relation(story, from.id(), relation.as_str(), to.id())
-                });
+                let item = self
+                    .shown
+                    .get(from)
+                    .and_then(Item::story)
+                    .and_then(|story| show::relation(story, from.id(), relation.as_str(), to.id()));
                 item.is_some_and(|item| self.app.policies.sees(self.viewer(), &item))
             }
             (Label::Task, Label::Task, _) => {
@@ -369,7 +380,7 @@ impl Level<'_> {
                 from_node_id: self.shown[from].id().to_owned(),
                 to_node_id: self.shown[to].id().to_owned(),
                 r#type: kind.as_str().to_owned(),
-                properties: std::collections::HashMap::new(),
+                properties: BTreeMap::new(),
             })
             .collect();
         relationships.sort_by(|a, b| {

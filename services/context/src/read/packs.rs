@@ -115,17 +115,14 @@ impl Packs {
     /// The receipt and the context of that hash (whole, or its first 16 digits), unless other
     /// rules hold by now: what they hide must not come out of here.
     pub async fn receipt(&self, hash: &str, policy: &str) -> Option<pb::GetReceiptResponse> {
-        let found: pb::GetReceiptResponse = decode(self.cache.get(&Self::receipt_key(hash)).await?)?;
+        let found: pb::GetReceiptResponse =
+            decode(self.cache.get(&Self::receipt_key(hash)).await?)?;
         let receipt = found.receipt.as_ref()?;
         (receipt.hash.starts_with(hash) && receipt.policy_version == policy).then_some(found)
     }
 
     /// Keeps a bundle under its id; says whether it is kept.
-    pub async fn keep_bundle(
-        &self,
-        bundle: &pb::RehydrateSessionResponse,
-        ttl: Duration,
-    ) -> bool {
+    pub async fn keep_bundle(&self, bundle: &pb::RehydrateSessionResponse, ttl: Duration) -> bool {
         let key = self.bundle_key(&bundle.bundle_id);
         self.cache.set(&key, encode(bundle), ttl).await
     }
@@ -152,5 +149,7 @@ fn encode(message: &impl Message) -> Bytes {
 /// What is not ours is as good as lost.
 fn decode<M: Message + Default>(bytes: Bytes) -> Option<M> {
     let (format, message) = bytes.split_first()?;
-    (*format == FORMAT).then(|| M::decode(message).ok()).flatten()
+    (*format == FORMAT)
+        .then(|| M::decode(message).ok())
+        .flatten()
 }

@@ -205,7 +205,10 @@ fn of_no_story(app: &App, question: &Question, item: &Item) -> pb::ExplainScopeR
         story: None,
     };
     let open = app.policies.sees(viewer, item);
-    let mut columns = app.policies.columns(question.role, item.entity()).peekable();
+    let mut columns = app
+        .policies
+        .columns(question.role, item.entity())
+        .peekable();
     if !open && columns.peek().is_none() {
         return row_refused(question, item);
     }
@@ -261,7 +264,11 @@ fn no_scopes(question: &Question) -> pb::ExplainScopeResponse {
 
 fn row_refused(question: &Question, item: &Item) -> pb::ExplainScopeResponse {
     let Question { role, .. } = question;
-    let words = format!("no row policy lets {role} see {} {}", item.entity(), item.id());
+    let words = format!(
+        "no row policy lets {role} see {} {}",
+        item.entity(),
+        item.id()
+    );
     refusal("row", Reason::RolePolicy, words)
 }
 
@@ -349,7 +356,8 @@ fn explained(
     let (kind, id) = (item.key().entity, item.id());
     match receipt.fate(kind, id) {
         // Enough for thousands of pages: somebody with less to say may have it.
-        Some(Fate::In(_)) | Some(Fate::Out(crate::domain::pack::Excluded {
+        Some(Fate::In(_))
+        | Some(Fate::Out(crate::domain::pack::Excluded {
             reason: Reason::Budget,
             ..
         })) => {

@@ -49,7 +49,10 @@ fn parse(request: &pb::SearchDecisionsRequest) -> Result<Asked, Fault> {
         if words.is_empty() {
             v.add("query", "has no word: letters or digits");
         } else if words.len() > MAX_TERMS {
-            v.add("query", format!("has {} words; at most {MAX_TERMS}", words.len()));
+            v.add(
+                "query",
+                format!("has {} words; at most {MAX_TERMS}", words.len()),
+            );
         }
     }
     let story: Option<StoryId> = v.parse_optional("story_id", &request.story_id);
@@ -95,8 +98,18 @@ pub async fn search_decisions(
     let (decisions, tasks) = (of(SearchIndex::Decisions), of(SearchIndex::Tasks));
     let (known, found_decisions, found_tasks) = tokio::try_join!(
         known(app, viewer, call.deadline),
-        async { app.store.search(&decisions, call.deadline).await.map_err(Fault::from) },
-        async { app.store.search(&tasks, call.deadline).await.map_err(Fault::from) },
+        async {
+            app.store
+                .search(&decisions, call.deadline)
+                .await
+                .map_err(Fault::from)
+        },
+        async {
+            app.store
+                .search(&tasks, call.deadline)
+                .await
+                .map_err(Fault::from)
+        },
     )?;
     known?;
     let (decisions, more_decisions) = seen(app, viewer, &decisions, found_decisions, asked.limit);
@@ -223,11 +236,7 @@ fn visible(search: &Search, view: &View) -> Props {
 }
 
 /// The tasks in which the decisions have a say.
-async fn affected(
-    app: &App,
-    decisions: &[Hit],
-    deadline: Deadline,
-) -> Result<Subgraph, Fault> {
+async fn affected(app: &App, decisions: &[Hit], deadline: Deadline) -> Result<Subgraph, Fault> {
     if decisions.is_empty() {
         return Ok(Subgraph::default());
     }

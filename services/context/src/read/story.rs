@@ -166,7 +166,9 @@ pub(crate) async fn read<C>(
         let version = if settled {
             graph_version(&digested)
         } else {
-            sorted.warnings.push("the story changed while it was read".to_owned());
+            sorted
+                .warnings
+                .push("the story changed while it was read".to_owned());
             graph_version(&seen)
         };
         return Ok(Told {
@@ -236,7 +238,8 @@ impl Sorted {
             self.branch(&mut graph, story, *entity, reached, counted_by);
         }
         if let Some(context) = branches.next() {
-            self.corrupt.extend(context.corrupt.iter().map(Corrupt::from));
+            self.corrupt
+                .extend(context.corrupt.iter().map(Corrupt::from));
             self.context = context.nodes.into_iter().next();
         }
         Ok(Some(graph))
@@ -250,7 +253,8 @@ impl Sorted {
         reached: Reached,
         counted_by: &str,
     ) {
-        self.corrupt.extend(reached.corrupt.iter().map(Corrupt::from));
+        self.corrupt
+            .extend(reached.corrupt.iter().map(Corrupt::from));
         if reached.truncated {
             let most = reached.nodes.len();
             let warning = format!("only the newest {most} of kind {entity} were looked at");

@@ -56,7 +56,8 @@ pub async fn stream_context_updates(
         out,
     };
     let snapshot = watcher.snapshot(&*app.store, call.deadline).await?;
-    app.tasks.spawn("stream_context_updates", watcher.run(snapshot));
+    app.tasks
+        .spawn("stream_context_updates", watcher.run(snapshot));
     Ok(ReceiverStream::new(updates))
 }
 

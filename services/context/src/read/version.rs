@@ -65,9 +65,18 @@ mod tests {
         let versions = |nodes, sum| Versions { nodes, sum };
         let mut digested = Digested {
             root: Some(7),
-            paths: vec![versions(2, 3), versions(1, 4), versions(0, 0), versions(1, 9), versions(5, 5)],
+            paths: vec![
+                versions(2, 3),
+                versions(1, 4),
+                versions(0, 0),
+                versions(1, 9),
+                versions(5, 5),
+            ],
         };
-        assert_eq!(graph_version(&digested).as_deref(), Some("7.2.3.1.4.0.0.9.5"));
+        assert_eq!(
+            graph_version(&digested).as_deref(),
+            Some("7.2.3.1.4.0.0.9.5")
+        );
         digested.root = None;
         assert_eq!(graph_version(&digested), None);
         assert_eq!(paths().len(), digested.paths.len());

@@ -3,7 +3,7 @@
 
 mod pack;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,10 @@ fn parse(request: &pb::RehydrateSessionRequest) -> Result<Asked, Fault> {
     let mut roles = BTreeSet::new();
     let given = &request.roles;
     if given.is_empty() || given.len() > MOST_ROLES {
-        v.add("roles", format!("has {} roles; 1 to {MOST_ROLES}", given.len()));
+        v.add(
+            "roles",
+            format!("has {} roles; 1 to {MOST_ROLES}", given.len()),
+        );
     }
     for (at, role) in given.iter().take(MOST_ROLES).enumerate() {
         let field = format!("roles[{at}]");
@@ -73,9 +76,11 @@ fn parse(request: &pb::RehydrateSessionRequest) -> Result<Asked, Fault> {
         story: story.expect("no violation: it is there"),
         roles,
         wishes: Wishes {
-            timeline: request
-                .include_timeline
-                .then_some(if events == 0 { USUAL_EVENTS } else { events }),
+            timeline: request.include_timeline.then_some(if events == 0 {
+                USUAL_EVENTS
+            } else {
+                events
+            }),
             summary: request.include_summaries,
         },
         keep: request.persist_bundle.then_some(if ttl == 0 {
@@ -92,7 +97,10 @@ fn bundle(mut v: Violations, request: &pb::RehydrateSessionRequest) -> Result<As
     let fits = (1..=100).contains(&own.len())
         && own.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !fits {
-        v.add("bundle_id", format!("is not an id that begins with {BUNDLE}"));
+        v.add(
+            "bundle_id",
+            format!("is not an id that begins with {BUNDLE}"),
+        );
     }
     let alone = pb::RehydrateSessionRequest {
         bundle_id: id.clone(),
@@ -175,7 +183,7 @@ async fn make(
     .await?;
     let phase = hub::phase_of(told.context.as_ref());
     let mut warnings = told.warnings.clone();
-    let mut packs = HashMap::with_capacity(roles.len());
+    let mut packs = BTreeMap::new();
     for choice in &told.chosen {
         let pack = choice.pack(app, &told, &phase, &mut warnings);
         packs.insert(choice.role.to_string(), pack);

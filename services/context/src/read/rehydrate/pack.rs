@@ -9,7 +9,7 @@ use fleet_types::{Role, StoryId, Timestamp};
 
 use crate::app::App;
 use crate::domain::pack::{Ask, Assembler, RelationKind, StoryGraph, usual_budget};
-use crate::domain::{Entity, Item, Key, Phase, View, Viewer};
+use crate::domain::{Item, Key, Phase, View, Viewer};
 use crate::read::show;
 use crate::read::story::Told;
 
@@ -66,7 +66,9 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// What the role may see of rows, by id.
     fn views(&self, items: &[Item]) -> BTreeMap<String, View> {
-        let own = items.iter().filter(|item| item.story() == self.viewer.story);
+        let own = items
+            .iter()
+            .filter(|item| item.story() == self.viewer.story);
         own.filter_map(|item| self.app.policies.view(self.viewer, item))
             .map(|view| (view.id().to_owned(), view))
             .collect()
@@ -108,7 +110,11 @@ impl Choice {
         let runs = seen.views(&graph.runs);
         let done = all_tasks.iter().filter(|(id, task)| {
             let run = runs.get(*id).map_or("", |run| run.text("state"));
-            is_done(if run.is_empty() { task.text("status") } else { run })
+            is_done(if run.is_empty() {
+                task.text("status")
+            } else {
+                run
+            })
         });
         let totals = (all_tasks.len(), done.count());
         let of_role = |task: &&View| task.text("role").eq_ignore_ascii_case(role.as_str());
@@ -155,7 +161,11 @@ impl Choice {
         milestones.reverse();
         let summary = wishes
             .summary
-            .then(|| seen.newest(&graph.summaries, "created_at").into_iter().next())
+            .then(|| {
+                seen.newest(&graph.summaries, "created_at")
+                    .into_iter()
+                    .next()
+            })
             .flatten();
         let plans = seen.views(&graph.plans).into_values();
         let plan = plans.max_by_key(|plan| (plan.number("number"), Reverse(plan.id().to_owned())));
@@ -199,13 +209,13 @@ impl Choice {
             role: self.role,
             story: Some(&self.story),
         };
-        let whole = |key: &Key| -> Option<View> {
-            app.policies.view(viewer, told.whole.get(key)?)
-        };
+        let whole = |key: &Key| -> Option<View> { app.policies.view(viewer, told.whole.get(key)?) };
         let runs = Seen { app, viewer }.views(&told.graph.runs);
         let tasks: Vec<View> = self.tasks.iter().filter_map(whole).collect();
-        let titles: BTreeMap<&str, &str> =
-            tasks.iter().map(|task| (task.id(), task.text("title"))).collect();
+        let titles: BTreeMap<&str, &str> = tasks
+            .iter()
+            .map(|task| (task.id(), task.text("title")))
+            .collect();
         let decisions: Vec<View> = self.decisions.iter().filter_map(whole).collect();
         let mut impacted = Vec::new();
         for decision in &decisions {
@@ -230,7 +240,11 @@ impl Choice {
         pb::RoleContextPack {
             role: self.role.to_string(),
             case_header: whole(&self.story_key).map(|story| show::header(&story, phase)),
-            plan_header: self.plan.as_ref().and_then(whole).map(|plan| self.plan_header(&plan)),
+            plan_header: self
+                .plan
+                .as_ref()
+                .and_then(whole)
+                .map(|plan| self.plan_header(&plan)),
             subtasks: tasks
                 .iter()
                 .map(|task| show::subtask(task, runs.get(task.id())))
@@ -286,7 +300,9 @@ fn budget(app: &App, graph: &StoryGraph, role: Role) -> Option<u32> {
         scopes: &app.scopes,
         tokens: &*app.tokens,
     };
-    let phase = Phase::ALL.iter().find(|p| app.scopes.of(role, **p).is_ok())?;
+    let phase = Phase::ALL
+        .iter()
+        .find(|p| app.scopes.of(role, **p).is_ok())?;
     let ask = Ask {
         role,
         phase: *phase,
@@ -305,8 +321,11 @@ fn relations(
     chosen: &[&View],
     known: &BTreeSet<&str>,
 ) -> Vec<pb::DecisionRelation> {
-    let place: BTreeMap<&str, usize> =
-        chosen.iter().enumerate().map(|(at, d)| (d.id(), at)).collect();
+    let place: BTreeMap<&str, usize> = chosen
+        .iter()
+        .enumerate()
+        .map(|(at, d)| (d.id(), at))
+        .collect();
     let mut found: Vec<_> = graph
         .edges
         .iter()
