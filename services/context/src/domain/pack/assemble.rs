@@ -62,7 +62,17 @@ impl Assembler<'_> {
             role: ask.role,
             story: Some(&selection.story),
         };
-        let look = |key: &Key| rows.get(key).map(|item| self.policies.view(viewer, item));
+        let look = |key: &Key| {
+            let item = rows.get(key)?;
+            Some(match key.entity {
+                // Its row does not say how it was reached; the first step did.
+                Entity::Epic => {
+                    let item = item.clone().reached_through(&selection.story);
+                    self.policies.view(viewer, &item)
+                }
+                _ => self.policies.view(viewer, item),
+            })
+        };
         let run_of = |key: &Key| {
             let run = Key::new(Entity::Run, key.id.clone());
             (key.entity == Entity::Task)

@@ -1,0 +1,14 @@
+//! What an agent is told, as it reads and as it must hold for every story.
+
+#[path = "domain/fixture.rs"]
+mod fixture;
+#[path = "domain/packs.rs"]
+mod packs;
+#[path = "domain/policies.rs"]
+mod policies;
+#[path = "domain/properties.rs"]
+mod properties;
+#[path = "domain/scopes.rs"]
+mod scopes;
+#[path = "domain/text.rs"]
+mod text;
