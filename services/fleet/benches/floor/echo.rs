@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::sync::{Arc, RwLock};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response};
@@ -40,7 +40,7 @@ impl Echo {
             .insert(path.to_owned(), message.encode_to_vec().into());
     }
 
-    /// Starts a server that goes by the names of both services; gives its URI.
+    /// Starts a server that goes by the names of all services; gives its URI.
     pub async fn start(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
@@ -51,6 +51,7 @@ impl Echo {
             let incoming =
                 tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
             Server::builder()
+                .add_service(Context(echo.clone()))
                 .add_service(Planning(echo.clone()))
                 .add_service(Workflow(echo))
                 .serve_with_incoming(incoming)
@@ -75,7 +76,7 @@ macro_rules! named {
             type Error = Infallible;
             type Future = BoxFuture<Response<Body>, Infallible>;
 
-            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
                 Poll::Ready(Ok(()))
             }
 
@@ -90,6 +91,7 @@ macro_rules! named {
 }
 
 named!(
+    Context = "fleet.context.v1.ContextService",
     Planning = "fleet.planning.v2.PlanningService",
     Workflow = "fleet.workflow.v1.WorkflowOrchestrationService"
 );

@@ -6,7 +6,8 @@
 //! scripts/bench                   everything, on servers of its own
 //! cargo bench -p fleet            what needs only Rust; with the variables FLEET_TEST_NATS_URL
 //!                                 and FLEET_TEST_NEO4J_{URI,USER,PASSWORD} also on those servers
-//! … -- embedded processes         only these parts: transition, reads, embedded, listing, processes
+//! … -- embedded processes         only these parts: transition, reads, context, embedded,
+//!                                 listing, processes
 //! ```
 //!
 //! What is compared takes turns (product, floor, product, floor, …); medians of the turns are
@@ -19,6 +20,7 @@
     reason = "a measurement, run by hand: it prints, panics, and takes the time"
 )]
 
+mod context;
 mod echo;
 mod embedded;
 mod machine;
@@ -32,7 +34,14 @@ mod report;
 use report::Report;
 
 /// What can be measured.
-const PARTS: [&str; 5] = ["transition", "reads", "embedded", "listing", "processes"];
+const PARTS: [&str; 6] = [
+    "transition",
+    "reads",
+    "context",
+    "embedded",
+    "listing",
+    "processes",
+];
 
 fn main() {
     let asked: Vec<String> = std::env::args()
@@ -57,7 +66,10 @@ fn main() {
         machine::print().await;
         match real::Servers::from_environment() {
             Ok(servers) => real::run(&servers, &wanted, &mut report).await,
-            Err(why) => report.skip("transition, reads and listing on Neo4j and NATS", &why),
+            Err(why) => report.skip("transition, reads, context and listing on Neo4j and NATS", &why),
+        }
+        if wanted("context") {
+            context::embedded(&mut report).await;
         }
         if wanted("embedded") {
             embedded::throughput(&mut report).await;

@@ -23,6 +23,16 @@ CALL () { MATCH (o:Outbox) WHERE o.aggregate = $task RETURN collect(properties(o
 RETURN properties(t) AS run, properties(x) AS timer, hops, events";
 
 const READ_STORY: &str = "MATCH (n:Entity {_key: $key}) RETURN properties(n) AS node";
+const READ_VERSION: &str = "\
+MATCH (n:Entity {_key: $key})-[:HAS_CONTEXT]->(c) RETURN n._version + c._version AS version";
+const READ_WHOLE: &str = "\
+MATCH (s:Entity {_key: $key})
+CALL (s) { MATCH (s)-[:HAS_TASK]->(t) OPTIONAL MATCH (t)-[:HAS_RUN]->(r)
+  RETURN collect(properties(t)) + collect(properties(r)) AS tasks }
+CALL (s) { MATCH (s)-[:HAS_DECISION]->(d) RETURN collect(properties(d)) AS decisions }
+CALL (s) { MATCH (s)-[:HAS_DECISION]->(d)-[e:AFFECTS|DEPENDS_ON|SUPERSEDES|ALTERNATIVE_OF]->(x)
+  RETURN collect([d._key, type(e), x._key]) AS relations }
+RETURN properties(s) AS story, tasks, decisions, relations";
 const READ_TASK: &str = "\
 MATCH (n:Entity {_key: $key})
 OPTIONAL MATCH (n)-[:HAS_HOP]->(h)
@@ -187,6 +197,24 @@ impl Bare {
         let query = Query::new(READ_TASK.into()).param("key", format!("TaskRun/{id}"));
         let row = self.row(query).await.unwrap();
         (row.get("node").unwrap(), row.get("hops").unwrap())
+    }
+
+    /// The versions of a story's context, as small a read as there is.
+    pub async fn version(&self, story: &str) -> i64 {
+        let query = Query::new(READ_VERSION.into()).param("key", format!("Story/{story}"));
+        self.row(query).await.unwrap().get("version").unwrap()
+    }
+
+    /// A story with its tasks, their runs, its decisions, and what those have to do with each
+    /// other: everything, in one query. Gives how many decisions there are.
+    pub async fn whole(&self, story: &str) -> usize {
+        let query = Query::new(READ_WHOLE.into()).param("key", format!("Story/{story}"));
+        let row = self.row(query).await.unwrap();
+        let decisions: Vec<Map<String, Value>> = row.get("decisions").unwrap();
+        let tasks: Vec<Map<String, Value>> = row.get("tasks").unwrap();
+        let relations: Vec<Vec<String>> = row.get("relations").unwrap();
+        std::hint::black_box((tasks, relations));
+        decisions.len()
     }
 
     /// Makes copies of a story, numbers `from` to `to` − 1.

@@ -20,6 +20,8 @@ pub struct Product {
     pub planning: String,
     /// gRPC of workflow, if it serves it.
     pub workflow: String,
+    /// gRPC of context, if it serves it.
+    pub context: String,
 }
 
 /// `fleet`, as built with this bench.
@@ -41,8 +43,10 @@ fn free_port() -> u16 {
 
 /// What to add to the ports of the topology so that all of them are free.
 fn free_offset() -> u16 {
-    use fleet_topology::services::{PLANNING, WORKFLOW};
+    use fleet_topology::services::{CONTEXT, PLANNING, WORKFLOW};
     let ports = [
+        CONTEXT.grpc_port,
+        CONTEXT.admin_port,
         PLANNING.grpc_port,
         PLANNING.admin_port,
         WORKFLOW.grpc_port,
@@ -61,21 +65,15 @@ fn free_offset() -> u16 {
 impl Product {
     /// `fleet up` with some arguments and variables.
     pub fn up(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        use fleet_topology::services::{PLANNING, WORKFLOW};
+        use fleet_topology::services::{CONTEXT, PLANNING, WORKFLOW};
         let offset = free_offset();
         let mut command = Command::new(fleet());
         command
             .args(["up", "--port-offset", &offset.to_string()])
             .args(arguments);
         let uri = |port: u16| format!("http://127.0.0.1:{}", port + offset);
-        let (planning, workflow) = (uri(PLANNING.grpc_port), uri(WORKFLOW.grpc_port));
-        Self::start(
-            command,
-            variables,
-            PLANNING.admin_port + offset,
-            planning,
-            workflow,
-        )
+        let services = [PLANNING, WORKFLOW, CONTEXT].map(|service| uri(service.grpc_port));
+        Self::start(command, variables, PLANNING.admin_port + offset, services)
     }
 
     /// A service's own binary.
@@ -89,15 +87,14 @@ impl Product {
             &admin.to_string(),
         ]);
         let uri = format!("http://127.0.0.1:{grpc}");
-        Self::start(command, variables, admin, uri.clone(), uri)
+        Self::start(command, variables, admin, [uri.clone(), uri.clone(), uri])
     }
 
     fn start(
         mut command: Command,
         variables: &[(&str, &str)],
         admin: u16,
-        planning: String,
-        workflow: String,
+        [planning, workflow, context]: [String; 3],
     ) -> Self {
         let log = crate::machine::scratch(&format!("log-{admin}")).join("log");
         let file = std::fs::File::create(&log).unwrap();
@@ -114,6 +111,7 @@ impl Product {
             admin,
             planning,
             workflow,
+            context,
         }
     }
 

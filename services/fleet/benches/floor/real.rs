@@ -12,7 +12,7 @@ use crate::product::Product;
 use crate::report::{Report, median_of, short};
 
 /// Turns of product and floor.
-const TURNS: usize = 9;
+pub const TURNS: usize = 9;
 /// Tasks that are walked in one turn.
 const TASKS: usize = 10;
 /// Tasks that are walked before anything counts: the server compiles what is hot.
@@ -117,7 +117,10 @@ impl Publisher {
 
 /// Everything that needs the servers.
 pub async fn run(servers: &Servers, wanted: &impl Fn(&str) -> bool, report: &mut Report) {
-    if !["transition", "reads", "listing"].into_iter().any(wanted) {
+    if !["transition", "reads", "context", "listing"]
+        .into_iter()
+        .any(wanted)
+    {
         return;
     }
     let product = servers.up().await;
@@ -141,6 +144,9 @@ pub async fn run(servers: &Servers, wanted: &impl Fn(&str) -> bool, report: &mut
         if wanted("reads") {
             reads(&clients, &bare, &story, report).await;
         }
+    }
+    if wanted("context") {
+        crate::context::neo4j(&product, &clients, &bare, &epic, servers.own, report).await;
     }
     if wanted("listing") {
         if servers.own {
@@ -272,7 +278,8 @@ async fn transition(
     );
 }
 
-async fn quiet() {
+/// Waits until what was asked before has left the machine.
+pub async fn quiet() {
     tokio::time::sleep(Duration::from_millis(600)).await;
 }
 
@@ -342,14 +349,15 @@ async fn reads(clients: &Clients, bare: &Bare, story: &Story, report: &mut Repor
 
 /// Turns of a read; the first one only warms.
 #[derive(Default)]
-struct Turns {
-    ours: Vec<Vec<Duration>>,
-    least: Vec<Vec<Duration>>,
-    bounce: Vec<Vec<Duration>>,
+pub struct Turns {
+    pub ours: Vec<Vec<Duration>>,
+    pub least: Vec<Vec<Duration>>,
+    pub bounce: Vec<Vec<Duration>>,
 }
 
 impl Turns {
-    fn add(
+    /// Keeps what a turn took.
+    pub fn add(
         &mut self,
         turn: usize,
         ours: Vec<Duration>,
