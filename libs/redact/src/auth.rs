@@ -3,7 +3,7 @@
 
 use crate::{
     Kind, bytes,
-    keyword::{self, Separator},
+    joint::{self, Separator},
     scan::Scan,
     values::{is_benign_word, is_mixed, is_random, is_reference},
 };
@@ -40,13 +40,13 @@ fn is_credential(b: u8) -> bool {
 /// `Authorization: …`, `"Authorization": "…"`, `Proxy-Authorization=…`.
 pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let text = scan.text;
-    let separator = keyword::separator(text, at + b"authorization".len())?;
+    let separator = joint::separator(text, at + b"authorization".len())?;
     let mut start = bytes::skip_string_prefix(text, separator.value);
     let (slashes, _) = bytes::backslashes(text, start);
     if text.get(slashes).is_some_and(|b| bytes::is_quote(*b)) {
         start = slashes + 1;
     }
-    let word = bytes::run(text, start, |b| bytes::is_name(b));
+    let word = bytes::run(text, start, bytes::is_name);
     if bytes::listed(&text[start..word], SCHEMES) {
         let from = bytes::skip_blanks(text, escaped_blank(text, word));
         if from == word {
@@ -111,7 +111,7 @@ pub(crate) fn scheme(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let mut from = bytes::skip_blanks(text, escaped_blank(text, word));
     if from == word {
         // `bearer=…`, `Bearer: …`.
-        from = match keyword::separator(text, word) {
+        from = match joint::separator(text, word) {
             Some(Separator { value, .. }) if !basic => value,
             _ => return None,
         };

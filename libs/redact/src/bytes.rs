@@ -143,8 +143,8 @@ pub(crate) fn quoted_end(text: &[u8], from: usize, quote: u8, depth: usize) -> (
                     // A closing quote has the backslashes of its depth, and before those an
                     // even number of escaped ones (which are the content's).
                     let closes = count < depth
-                        || ((count - depth) % (depth + 1) == 0
-                            && ((count - depth) / (depth + 1)) % 2 == 0);
+                        || ((count - depth).is_multiple_of(depth + 1)
+                            && ((count - depth) / (depth + 1)).is_multiple_of(2));
                     if closes {
                         let content = end - count.min(depth);
                         return (content, end + 1);

@@ -1,7 +1,7 @@
 //! Session values of `Cookie` and `Set-Cookie` headers.
 
 use crate::{
-    Kind, bytes, keyword, names,
+    Kind, bytes, joint, names,
     scan::Scan,
     values::{is_random, is_reference},
 };
@@ -23,7 +23,7 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         return None;
     }
     let end = at + b"cookie".len();
-    let mut value = match keyword::separator(text, end) {
+    let mut value = match joint::separator(text, end) {
         Some(separator) => separator.value,
         None if at >= 2 && &text[at - 2..at] == b"--" => bytes::skip_blanks(text, end),
         None => return None,

@@ -31,6 +31,7 @@ mod auth;
 mod bytes;
 mod code;
 mod cookie;
+mod joint;
 mod keyword;
 mod names;
 mod pem;
@@ -38,6 +39,7 @@ mod scan;
 mod tokens;
 mod url;
 mod values;
+mod words;
 
 use std::borrow::Cow;
 
