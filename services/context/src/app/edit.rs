@@ -36,7 +36,7 @@ pub struct Finished {
     pub commit: Box<Commit>,
     /// The version of the story's context from then on.
     pub version: i64,
-    /// Of what changed; empty if nothing does.
+    /// Of what changed.
     pub hash: String,
 }
 
@@ -198,6 +198,15 @@ impl<'a> Edit<'a> {
         self.touch(format!("decision:{}", row.decision_id), content);
     }
 
+    /// Writes the record of a change: part of it, not news of its own.
+    pub fn append(&mut self, mut row: EventRow) {
+        row.tokens_description = self.scene.count(&row.description);
+        row.tokens_by = self.scene.policies.counted_by();
+        let key = rows::event(&row.story_id, &row.event_id);
+        let ord = rows::ord(row.at, &row.event_id);
+        self.put(None, key, EdgeType::HasEvent, ord, props(&row));
+    }
+
     /// Writes something that happened.
     pub fn event(
         &mut self,
@@ -230,17 +239,22 @@ impl<'a> Edit<'a> {
 
     /// The commit, with the story's context and what is said about it. Without any change it
     /// holds nothing.
-    pub fn finish(mut self) -> Finished {
+    pub fn finish(self) -> Finished {
+        let parts = self.changed.iter();
+        let hash = content_hash(parts.map(|(what, content)| (what.as_str(), content.as_str())));
+        self.finish_as(hash)
+    }
+
+    /// As [`Self::finish`], with a hash that the caller made.
+    pub fn finish_as(mut self, hash: String) -> Finished {
         if self.is_empty() {
             return Finished {
                 commit: self.commit,
                 version: self.expected,
-                hash: String::new(),
+                hash,
             };
         }
         let version = self.expected + 1;
-        let parts = self.changed.iter();
-        let hash = content_hash(parts.map(|(what, content)| (what.as_str(), content.as_str())));
         self.context.last_hash.clone_from(&hash);
         self.context.updated_at = self.scene.now.max(self.context.updated_at);
         let story_id = self.story().clone();

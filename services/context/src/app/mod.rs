@@ -6,9 +6,11 @@
 
 mod add;
 pub mod caller;
+mod decided;
 mod edit;
 mod ends;
 mod forward;
+mod heard;
 mod phase;
 mod scene;
 mod stories;
@@ -26,8 +28,10 @@ use fleet_service::{Fault, Tasks};
 use fleet_types::{Clock, Ids};
 
 pub use add::{AddDecision, Added, NewDecision};
+pub use decided::Decided;
 pub use edit::{Edit, Finished};
 pub use forward::{Forwarded, Passport, Planning, WantedStory};
+pub use heard::{Heard, Milestone, News};
 pub use phase::{Moved, TransitionPhase};
 pub use scene::{Found, Scene};
 pub use stories::{OpenContext, Opened};
@@ -114,11 +118,30 @@ impl App {
         deadline: Deadline,
         complete: impl Fn(&Scene, &C::Outcome, &mut Commit) + Send + Sync,
     ) -> Result<C::Outcome, Fault> {
+        let ended = self.run(command, origin, deadline, complete).await;
+        ended.map_err(|ended| match ended {
+            Ended::Fault(fault) => fault,
+            Ended::AlreadyApplied => Fault::internal("a request was taken for an event"),
+        })
+    }
+
+    /// As [`Self::execute`], on an event, which `complete` has to record as answered.
+    ///
+    /// # Errors
+    /// [`Ended`], where the event was applied before, too.
+    pub async fn run<C: Command>(
+        &self,
+        command: &C,
+        origin: &Origin,
+        deadline: Deadline,
+        complete: impl Fn(&Scene, &C::Outcome, &mut Commit) + Send + Sync,
+    ) -> Result<C::Outcome, Ended> {
         let mut lost = 0;
         let mut turn = None;
         loop {
             let scene = self.scene(origin.clone(), deadline);
-            let (mut commit, outcome) = command.decide(&scene).await?;
+            let decided = command.decide(&scene).await;
+            let (mut commit, outcome) = decided.map_err(Ended::Fault)?;
             complete(&scene, &outcome, &mut commit);
             if is_empty(&commit) {
                 return Ok(outcome);
@@ -131,13 +154,14 @@ impl App {
                     }
                     return Ok(outcome);
                 }
+                Err(CommitError::AlreadyApplied) => return Err(Ended::AlreadyApplied),
                 Err(error) => {
                     let Some(race) = Race::lost(&error) else {
-                        return Err(error.into());
+                        return Err(Ended::Fault(error.into()));
                     };
                     lost += 1;
                     if !self.pause(lost, deadline).await {
-                        return Err(race.fault());
+                        return Err(Ended::Fault(race.fault()));
                     }
                     if turn.is_none() {
                         turn = self.turns.of(&race.key, deadline).await;
@@ -165,6 +189,15 @@ impl App {
         tokio::time::sleep(pause).await;
         true
     }
+}
+
+/// Why a change did not happen.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was refused, or something is away.
+    Fault(Fault),
+    /// The event that it is about was applied before.
+    AlreadyApplied,
 }
 
 /// Whether a commit would have no effect at all. One that only records a request, or that an

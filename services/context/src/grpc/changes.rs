@@ -71,7 +71,7 @@ impl Context {
                 Forwarded::Done(story) => story,
                 Forwarded::Refused(status) => return Ok(Err(*status)),
             };
-            let open = parse::opening(&wish, &story)?;
+            let open = parse::opening(&wish, &story);
             let answer = answer::opened;
             let opened = repeatable(&app, &call, &request_id, &request, &open, answer).await?;
             Ok(Ok(opened))
@@ -87,7 +87,7 @@ impl Context {
     ) -> Answer<pb::CreateTaskResponse> {
         let call = Call::of(&request);
         let passport = Passport::of(&request, &call);
-        let wish = parse::create_task(&request.into_inner())?;
+        let wish = parse::create_task(request.into_inner())?;
         let app = self.app.clone();
         let body = async move {
             match app.planning.create_task(&passport, wish).await? {

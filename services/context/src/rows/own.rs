@@ -107,6 +107,20 @@ pub struct DecisionRow {
     pub tokens_by: String,
 }
 
+impl DecisionRow {
+    /// Leaves nothing but the trace that there was one.
+    pub fn erase(&mut self, now: Timestamp) {
+        self.title.clear();
+        self.rationale.clear();
+        self.alternatives.clear();
+        self.affects.clear();
+        self.depends_on.clear();
+        self.supersedes.clear();
+        self.alternative_of.clear();
+        self.deleted_at = Some(now);
+    }
+}
+
 /// Something that happened to a story.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRow {
