@@ -8,8 +8,8 @@ use fleet_types::{Role, StoryId};
 use serde_json::Value;
 
 use super::entity::texts_of;
-use super::text::nothing_left;
-use super::{Entity, Item, Key};
+use super::text::{nothing_left, one_line, visible};
+use super::{Column, Entity, Item, Key};
 
 mod load;
 
@@ -77,6 +77,17 @@ pub struct View {
     emptied: bool,
 }
 
+impl Redaction {
+    /// A text as it may leave: without secrets, and without hidden characters, behind which
+    /// parts of a secret could come together again.
+    pub fn apply(&self, text: &str) -> String {
+        match visible(text) {
+            Cow::Borrowed(text) => (self.redact)(text).into_owned(),
+            Cow::Owned(text) => (self.redact)(&text).into_owned(),
+        }
+    }
+}
+
 impl Policies {
     /// Changes whenever the content of the policies or the redaction does.
     pub fn version(&self) -> &str {
@@ -110,11 +121,15 @@ impl Policies {
         let grant = self.grant(viewer, item).filter(|_| !item.is_deleted())?;
         let mut columns = BTreeMap::new();
         let (mut said, mut left) = (false, false);
-        for (name, value) in item.columns() {
+        for column in item.entity().columns() {
+            let name = &column.name;
+            let Some(value) = item.columns().get(name) else {
+                continue;
+            };
             if !grant.columns.contains(name) {
                 continue;
             }
-            let shown = self.redacted(value);
+            let shown = self.leaving(column, value);
             if is_speech(item.entity(), name) {
                 for (before, after) in texts_of(Some(value)).iter().zip(texts_of(Some(&shown))) {
                     let gone = nothing_left(before, after);
@@ -136,12 +151,18 @@ impl Policies {
         })
     }
 
-    /// A column as it leaves: every text in it redacted. For counting it when it is written.
-    pub fn redacted(&self, value: &Value) -> Value {
-        let redact = |text: &str| (self.redaction.redact)(text).into_owned();
+    /// A column as it leaves. Short texts leave in one line: what is told in one line must be
+    /// redacted as one.
+    fn leaving(&self, column: &Column, value: &Value) -> Value {
         match value {
-            Value::String(text) => Value::String(redact(text)),
-            Value::Array(items) => Value::Array(items.iter().map(|v| self.redacted(v)).collect()),
+            Value::String(text) if column.light => {
+                Value::String(self.redaction.apply(&one_line(text)))
+            }
+            Value::String(text) => Value::String(self.redaction.apply(text)),
+            Value::Array(items) => {
+                let items = items.iter().map(|item| self.leaving(column, item));
+                Value::Array(items.collect())
+            }
             other => other.clone(),
         }
     }

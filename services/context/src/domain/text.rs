@@ -6,6 +6,8 @@
 //! further line feed, and slashes behind punctuation, stick to a line feed.) So the count of a
 //! text is the sum of the counts of its lines, whatever lines surround them.
 
+use std::borrow::Cow;
+
 /// Changes when the same columns would be rendered to other lines.
 pub const RENDER_VERSION: &str = "r1";
 
@@ -24,10 +26,14 @@ fn hidden(c: char) -> bool {
         || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
-fn visible(line: &str) -> String {
-    let mut line: String = line.chars().filter(|c| !hidden(*c)).collect();
-    line.truncate(line.trim_end().len());
-    line
+/// The text without hidden characters. It is what redaction must look at: taken out later, they
+/// could join the parts of a secret that hid behind them.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    if text.contains(|c| hidden(c) && !ends_line(c)) {
+        let shown = text.chars().filter(|c| !hidden(*c) || ends_line(*c));
+        return Cow::Owned(shown.collect());
+    }
+    Cow::Borrowed(text)
 }
 
 /// The lines of a text: without hidden characters and trailing white space, without blank ones
@@ -35,10 +41,10 @@ fn visible(line: &str) -> String {
 fn lines(text: &str) -> Vec<String> {
     let text = text.replace("\r\n", "\n");
     let mut lines: Vec<String> = Vec::new();
-    for line in text.split(ends_line).map(visible) {
+    for line in visible(&text).split(ends_line).map(str::trim_end) {
         let after_blank = lines.last().is_none_or(String::is_empty);
         if !(line.is_empty() && after_blank) {
-            lines.push(line);
+            lines.push(line.to_owned());
         }
     }
     if lines.last().is_some_and(String::is_empty) {
@@ -49,12 +55,12 @@ fn lines(text: &str) -> Vec<String> {
 
 /// A text in one line, words separated by single blanks.
 pub fn one_line(text: &str) -> String {
-    let visible: String = text
-        .chars()
-        .map(|c| if ends_line(c) { ' ' } else { c })
-        .filter(|c| !hidden(*c))
-        .collect();
-    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+    let visible = visible(text);
+    let words = visible.split(|c: char| c.is_whitespace() || ends_line(c));
+    words
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A text as a quotation with a blank line behind it; nothing if there is nothing to see.
@@ -69,19 +75,22 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// One entry of a list, beginning with `first`; further lines of the text are quoted under it.
+pub fn bullet(first: &str, text: &str) -> String {
+    let mut lines = lines(text).into_iter();
+    let mut out = format!("- {first}{}", lines.next().unwrap_or_default().trim_start());
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    lines.for_each(|line| push_quoted(&mut out, "  ", &line));
+    out
+}
+
 /// Texts as a list, further lines of an entry quoted under it, with a blank line behind it;
 /// nothing if there is nothing to see.
 pub fn bullets<S: AsRef<str>>(texts: &[S]) -> String {
-    let mut out = String::new();
-    for text in texts {
-        let mut lines = lines(text.as_ref()).into_iter();
-        if let Some(first) = lines.next() {
-            out.push_str("- ");
-            out.push_str(first.trim_start());
-            out.push('\n');
-            lines.for_each(|line| push_quoted(&mut out, "  ", &line));
-        }
-    }
+    let shown = |text: &&S| lines(text.as_ref()).iter().any(|line| !line.is_empty());
+    let entries = texts.iter().filter(shown);
+    let mut out: String = entries.map(|text| bullet("", text.as_ref())).collect();
     if !out.is_empty() {
         out.push('\n');
     }

@@ -56,7 +56,10 @@ fn a_receipt_tells_all_candidates_and_no_content() {
         serde_json::from_value(serde_json::to_value(&pack.receipt).unwrap()).unwrap();
     assert_eq!(back, pack.receipt);
     for item in &pack.receipt.excluded {
-        assert_eq!(pack.receipt.fate(item.kind, &item.id), Some(Fate::Out(item)));
+        assert_eq!(
+            pack.receipt.fate(item.kind, &item.id),
+            Some(Fate::Out(item))
+        );
     }
 }
 
@@ -83,7 +86,10 @@ fn reason(rows: &Rows, ask: &Ask, kind: Entity, id: &str) -> (Reason, String) {
 fn what_is_linked_to_the_task_comes_first() {
     let mut rows = rich();
     // Newer than everything, but about the story as a whole.
-    rows.add(Entity::Decision, decision("DEC-9", "Log in English", "APPROVED", 20, "One language."));
+    rows.add(
+        Entity::Decision,
+        decision("DEC-9", "Log in English", "APPROVED", 20, "One language."),
+    );
     let ask = ask_task(Role::Developer, Phase::Build, "T-2");
     let decisions = ids(&rows, &ask, Section::Decisions);
     assert_eq!(decisions, ["DEC-2", "DEC-1", "DEC-9", "DEC-5"]);
@@ -105,7 +111,10 @@ fn what_is_linked_to_the_task_comes_first() {
     assert_eq!(first.path, "Story/s-1-HAS_DECISION->Decision/DEC-1");
     // The devops engineer is told of other things.
     let ask = ask_task(Role::Devops, Phase::Build, "T-4");
-    assert_eq!(ids(&rows, &ask, Section::Decisions), ["DEC-4", "DEC-1", "DEC-9", "DEC-5"]);
+    assert_eq!(
+        ids(&rows, &ask, Section::Decisions),
+        ["DEC-4", "DEC-1", "DEC-9", "DEC-5"]
+    );
     let out = reason(&rows, &ask, Entity::Decision, "DEC-2");
     assert_eq!(out.0, Reason::OutOfScope);
 }
@@ -119,7 +128,10 @@ fn decisions_that_do_not_stand_are_out_with_the_reason() {
     assert_eq!(why("DEC-6"), (Reason::Stale, "rejected".to_owned()));
     assert_eq!(why("DEC-7").0, Reason::Stale);
     let elsewhere = "DEC-4-DEPENDS_ON->DEC-of-elsewhere";
-    assert_eq!(reason(&rows, &ask, Entity::Relation, elsewhere).0, Reason::Stale);
+    assert_eq!(
+        reason(&rows, &ask, Entity::Relation, elsewhere).0,
+        Reason::Stale
+    );
 }
 
 #[test]
@@ -131,19 +143,28 @@ fn decisions_in_circles_stand_by_age() {
     // A proposal does not push out what is settled.
     rows.edge("DEC-5", RelationKind::Supersedes, "DEC-2");
     let ask = ask(Role::Architect, Phase::Design);
-    assert_eq!(ids(&rows, &ask, Section::Decisions), ["DEC-4", "DEC-2", "DEC-5"]);
+    assert_eq!(
+        ids(&rows, &ask, Section::Decisions),
+        ["DEC-4", "DEC-2", "DEC-5"]
+    );
     assert_eq!(reason(&rows, &ask, Entity::Decision, "DEC-1").1, "by DEC-4");
 }
 
 #[test]
 fn without_decisions_of_its_own_a_role_gets_the_first_five() {
     let mut rows = Rows::default();
-    rows.add(Entity::Story, json!({"story_id": "s-1", "title": "A story"}));
+    rows.add(
+        Entity::Story,
+        json!({"story_id": "s-1", "title": "A story"}),
+    );
     rows.add(Entity::Task, task("T-1", "Of operations", "devops", &[]));
     for n in 1..=7 {
         let id = format!("DEC-{n}");
         let why = format!("Reason {n}.");
-        rows.add(Entity::Decision, decision(&id, "Some", "APPROVED", 20 - n, &why));
+        rows.add(
+            Entity::Decision,
+            decision(&id, "Some", "APPROVED", 20 - n, &why),
+        );
         rows.edge(&id, RelationKind::Affects, "T-1");
     }
     let ask = ask(Role::Developer, Phase::Build);
@@ -154,10 +175,19 @@ fn without_decisions_of_its_own_a_role_gets_the_first_five() {
 #[test]
 fn the_same_said_twice_is_said_once_and_what_is_all_secret_not_at_all() {
     let mut rows = rich();
-    rows.add(Entity::Decision, decision("DEC-8", "Same", "APPROVED", 9, "Because."));
-    rows.add(Entity::Decision, decision("DEC-9", "Same", "APPROVED", 8, "Because."));
+    rows.add(
+        Entity::Decision,
+        decision("DEC-8", "Same", "APPROVED", 9, "Because."),
+    );
+    rows.add(
+        Entity::Decision,
+        decision("DEC-9", "Same", "APPROVED", 8, "Because."),
+    );
     let secret = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
-    rows.add(Entity::Decision, decision("DEC-10", secret, "APPROVED", 8, secret));
+    rows.add(
+        Entity::Decision,
+        decision("DEC-10", secret, "APPROVED", 8, secret),
+    );
     rows.add(Entity::Decision, json!({
         "decision_id": "DEC-11", "story_id": "s-1", "status": "APPROVED", "deleted_at": "2025-11-09T00:00:00Z",
     }));
@@ -166,7 +196,10 @@ fn the_same_said_twice_is_said_once_and_what_is_all_secret_not_at_all() {
         reason(&rows, &ask, Entity::Decision, "DEC-9"),
         (Reason::Duplicate, "of DEC-8".to_owned())
     );
-    assert_eq!(reason(&rows, &ask, Entity::Decision, "DEC-10").0, Reason::Redacted);
+    assert_eq!(
+        reason(&rows, &ask, Entity::Decision, "DEC-10").0,
+        Reason::Redacted
+    );
     let (policies, scopes) = shipped();
     let pack = rows.pack(&policies, &scopes, &ask).unwrap();
     assert_eq!(pack.receipt.fate(Entity::Decision, "DEC-11"), None);
@@ -177,20 +210,32 @@ fn the_same_said_twice_is_said_once_and_what_is_all_secret_not_at_all() {
 fn only_the_newest_plan_summary_and_ten_happenings_are_told() {
     let mut rows = rich();
     for n in 10..30 {
-        rows.add(Entity::Milestone, json!({
-            "event_id": format!("m-{n}"), "story_id": "s-1", "event_type": "human_edit",
-            "description": "Again.", "actor": "ana", "actor_role": "po",
-            "at": format!("2025-11-{n}T12:00:00.000Z"),
-        }));
+        rows.add(
+            Entity::Milestone,
+            json!({
+                "event_id": format!("m-{n}"), "story_id": "s-1", "event_type": "human_edit",
+                "description": "Again.", "actor": "ana", "actor_role": "po",
+                "at": format!("2025-11-{n}T12:00:00.000Z"),
+            }),
+        );
     }
     let ask = ask(Role::Architect, Phase::Design);
     let expected: Vec<String> = (20..30).rev().map(|n| format!("m-{n}")).collect();
     assert_eq!(ids(&rows, &ask, Section::Timeline), expected);
     assert_eq!(ids(&rows, &ask, Section::Plan), ["PL-2"]);
     assert_eq!(ids(&rows, &ask, Section::Summary), ["sum-2"]);
-    assert_eq!(reason(&rows, &ask, Entity::Milestone, "m-10").0, Reason::Stale);
-    assert_eq!(reason(&rows, &ask, Entity::Plan, "PL-1").0, Reason::Superseded);
-    assert_eq!(reason(&rows, &ask, Entity::Summary, "sum-1").0, Reason::Superseded);
+    assert_eq!(
+        reason(&rows, &ask, Entity::Milestone, "m-10").0,
+        Reason::Stale
+    );
+    assert_eq!(
+        reason(&rows, &ask, Entity::Plan, "PL-1").0,
+        Reason::Superseded
+    );
+    assert_eq!(
+        reason(&rows, &ask, Entity::Summary, "sum-1").0,
+        Reason::Superseded
+    );
 }
 
 #[test]
@@ -202,7 +247,10 @@ fn asks_that_cannot_be_answered_are_refused() {
     assert_eq!(none.to_string(), "po has no scopes in phase BUILD");
     for unknown in ["T-99", "T-11", "T-"] {
         if let Ok(task) = unknown.parse() {
-            let ask = Ask { task: Some(task), ..ask(Role::Qa, Phase::Test) };
+            let ask = Ask {
+                task: Some(task),
+                ..ask(Role::Qa, Phase::Test)
+            };
             assert!(matches!(refused(&ask), Refused::NoSuchTask { .. }));
         }
     }
@@ -221,7 +269,10 @@ fn the_needed_budget_is_enough_and_one_less_is_not() {
     let rows = rich();
     let with = |budget| {
         let task = ask_task(Role::Developer, Phase::Build, "T-2");
-        let ask = Ask { budget: Some(budget), ..task };
+        let ask = Ask {
+            budget: Some(budget),
+            ..task
+        };
         rows.pack(&policies, &scopes, &ask)
     };
     let Err(Refused::BudgetTooSmall { needed, budget: 1 }) = with(1) else {
@@ -236,6 +287,9 @@ fn the_needed_budget_is_enough_and_one_less_is_not() {
 fn usual_budgets() {
     use fleet_context::domain::usual_budget;
     assert_eq!(usual_budget(Role::Developer, 0, 0), 4_096);
-    assert_eq!(usual_budget(Role::Developer, 2, 3), 4_096 + 2 * 256 + 3 * 128);
+    assert_eq!(
+        usual_budget(Role::Developer, 2, 3),
+        4_096 + 2 * 256 + 3 * 128
+    );
     assert_eq!(usual_budget(Role::Architect, 100, 0), 8_192 + 4_096);
 }

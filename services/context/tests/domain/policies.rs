@@ -21,16 +21,31 @@ fn the_shipped_policies() {
         }
     }
     insta::assert_snapshot!("shipped_policies", text);
-    assert!(!text.lines().any(|l| l.starts_with("system ") && !l.ends_with(": ")));
+    assert!(
+        !text
+            .lines()
+            .any(|l| l.starts_with("system ") && !l.ends_with(": "))
+    );
 }
 
 #[test]
 fn a_view_has_allowed_columns_only_and_is_redacted() {
     let policies = Policies::shipped(REDACTION);
     let story: StoryId = "s-1".parse().unwrap();
-    let own = |role| Viewer { role, story: Some(&story) };
-    let row = decision("DEC-1", "Key", "APPROVED", 1, "password: hunter2-correct-horse");
-    let seen = policies.view(own(Role::Qa), &item(Entity::Decision, &row)).unwrap();
+    let own = |role| Viewer {
+        role,
+        story: Some(&story),
+    };
+    let row = decision(
+        "DEC-1",
+        "Key",
+        "APPROVED",
+        1,
+        "password: hunter2-correct-horse",
+    );
+    let seen = policies
+        .view(own(Role::Qa), &item(Entity::Decision, &row))
+        .unwrap();
     assert_eq!(seen.text("author_agent"), "");
     assert!(seen.columns().all(|(name, _)| name != "alternatives"));
     assert!(!seen.text("rationale").contains("hunter2"), "{seen:?}");
@@ -51,8 +66,15 @@ fn a_view_has_allowed_columns_only_and_is_redacted() {
         let seen = [&technical, &security].map(|item| policies.view(own(role), item).is_some());
         assert_eq!(seen, sees, "{role}");
     }
-    let nowhere = Viewer { role: Role::Developer, story: None };
-    assert!(policies.view(nowhere, &item(Entity::Decision, &row)).is_none());
+    let nowhere = Viewer {
+        role: Role::Developer,
+        story: None,
+    };
+    assert!(
+        policies
+            .view(nowhere, &item(Entity::Decision, &row))
+            .is_none()
+    );
 }
 
 #[test]
@@ -90,13 +112,23 @@ roles:
 
 #[test]
 fn the_version_is_of_content_and_redaction() {
-    let text = "version: 1\nroles:\n  po:\n    task:\n      rows: all\n      columns: [task_id, title]\n";
+    let text =
+        "version: 1\nroles:\n  po:\n    task:\n      rows: all\n      columns: [task_id, title]\n";
     let version = |text: &str, redaction| {
-        Policies::load("x", text, redaction).unwrap().version().to_owned()
+        Policies::load("x", text, redaction)
+            .unwrap()
+            .version()
+            .to_owned()
     };
     let base = version(text, OPEN);
-    assert_eq!(base, version(&text.replace("task_id, title", "title, task_id"), OPEN));
-    assert_ne!(base, version(&text.replace("rows: all", "rows: story"), OPEN));
+    assert_eq!(
+        base,
+        version(&text.replace("task_id, title", "title, task_id"), OPEN)
+    );
+    assert_ne!(
+        base,
+        version(&text.replace("rows: all", "rows: story"), OPEN)
+    );
     assert_ne!(base, version(&text.replace(", title", ""), OPEN));
     assert_ne!(base, version(text, REDACTION));
 }

@@ -15,10 +15,53 @@ use crate::fixture::{OPEN, Rows, shipped};
 /// Text that is out to break the layout or the count.
 fn nasty() -> impl Strategy<Value = String> {
     let pieces = vec![
-        "# System", "## Decisions", "---", "```", "/", "//", "\n", "\n\n", "\r", "\r\n", " ", "   ",
-        "\t", "\u{a0}", "\u{85}", "\u{2028}", "\u{200b}", "\u{202e}", "\u{300}", "> ", "- ", "(", ")",
-        ".", "...", "!?", "'s", "don't", "word", "Word", "WORD", "camelCase", "12345", "日本", "🦀",
-        "ß", "é", "password: x", "a/b/c", "\\", "\"", "{", "}", "=", "token", ";\n/", ")\n\n/",
+        "# System",
+        "## Decisions",
+        "---",
+        "```",
+        "/",
+        "//",
+        "\n",
+        "\n\n",
+        "\r",
+        "\r\n",
+        " ",
+        "   ",
+        "\t",
+        "\u{a0}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{200b}",
+        "\u{202e}",
+        "\u{300}",
+        "> ",
+        "- ",
+        "(",
+        ")",
+        ".",
+        "...",
+        "!?",
+        "'s",
+        "don't",
+        "word",
+        "Word",
+        "WORD",
+        "camelCase",
+        "12345",
+        "日本",
+        "🦀",
+        "ß",
+        "é",
+        "password: x",
+        "a/b/c",
+        "\\",
+        "\"",
+        "{",
+        "}",
+        "=",
+        "token",
+        ";\n/",
+        ")\n\n/",
     ];
     prop::collection::vec(select(pieces), 0..14).prop_map(|pieces| pieces.concat())
 }
@@ -29,7 +72,13 @@ fn id(prefix: &str, n: usize) -> String {
     format!("{prefix}{}", n * 5 + 1)
 }
 
-const STATUSES: [&str; 5] = ["PROPOSED", "APPROVED", "REJECTED", "IMPLEMENTED", "DEPRECATED"];
+const STATUSES: [&str; 5] = [
+    "PROPOSED",
+    "APPROVED",
+    "REJECTED",
+    "IMPLEMENTED",
+    "DEPRECATED",
+];
 const ROLES: [&str; 4] = ["developer", "qa", "devops", "architect"];
 const KINDS: [RelationKind; 4] = [
     RelationKind::Affects,
@@ -73,11 +122,17 @@ fn story(seeds: &Seeds) -> Rows {
     };
     let [tasks, decisions, milestones, phases, summaries, plans] = seeds.counts;
     let mut rows = Rows::default();
-    rows.add(Entity::Story, json!({
-        "story_id": "s-1", "title": text(), "brief": text(), "state": text(),
-        "acceptance_criteria": [text(), text()], "constraints": [text()],
-    }));
-    rows.add(Entity::Epic, json!({"epic_id": "E-1", "title": text(), "description": text()}));
+    rows.add(
+        Entity::Story,
+        json!({
+            "story_id": "s-1", "title": text(), "brief": text(), "state": text(),
+            "acceptance_criteria": [text(), text()], "constraints": [text()],
+        }),
+    );
+    rows.add(
+        Entity::Epic,
+        json!({"epic_id": "E-1", "title": text(), "description": text()}),
+    );
     for n in 0..tasks {
         let waits: Vec<String> = (0..pick(3)).map(|_| id("T-", pick(tasks))).collect();
         rows.add(Entity::Task, json!({
@@ -86,10 +141,13 @@ fn story(seeds: &Seeds) -> Rows {
             "role": (ROLES[pick(4)]), "priority": pick(5), "depends_on": waits,
             "acceptance_criteria": [text()], "updated_at": format!("2025-11-{:02}", 1 + pick(4)),
         }));
-        rows.add(Entity::Run, json!({
-            "task_id": id("T-", n), "story_id": "s-1", "state": text(), "feedback": text(),
-            "rejections": pick(3), "work_summary": text(), "work_commit_sha": text(),
-        }));
+        rows.add(
+            Entity::Run,
+            json!({
+                "task_id": id("T-", n), "story_id": "s-1", "state": text(), "feedback": text(),
+                "rejections": pick(3), "work_summary": text(), "work_commit_sha": text(),
+            }),
+        );
     }
     for n in 0..decisions {
         let mut row = json!({
@@ -120,10 +178,13 @@ fn story(seeds: &Seeds) -> Rows {
         }));
     }
     for n in 0..plans {
-        rows.add(Entity::Plan, json!({
-            "plan_id": id("PL-", n), "story_id": "s-1", "number": n, "title": text(),
-            "description": text(), "comment": text(), "roles": [text()],
-        }));
+        rows.add(
+            Entity::Plan,
+            json!({
+                "plan_id": id("PL-", n), "story_id": "s-1", "number": n, "title": text(),
+                "description": text(), "comment": text(), "roles": [text()],
+            }),
+        );
     }
     for (from, kind, to) in &seeds.edges {
         let kind = KINDS[*kind];
@@ -176,10 +237,15 @@ fn check(rows: &Rows, ask: &Ask, pack: &Pack) -> Result<(), TestCaseError> {
 }
 
 fn asks() -> impl Strategy<Value = Ask> {
-    let roles = select(vec![Role::Architect, Role::Developer, Role::Qa, Role::Devops]);
+    let roles = select(vec![
+        Role::Architect,
+        Role::Developer,
+        Role::Qa,
+        Role::Devops,
+    ]);
     let phases = select(vec![Phase::Design, Phase::Build, Phase::Test]);
     let tasks = prop::option::of(0..5_usize);
-    let budgets = prop_oneof![Just(None), Just(Some(0)), (200..900_u32).prop_map(Some)];
+    let budgets = prop_oneof![Just(None), Just(Some(0)), (300..2_500_u32).prop_map(Some)];
     (roles, phases, tasks, budgets).prop_map(|(role, phase, task, budget)| Ask {
         role,
         phase,
@@ -234,7 +300,11 @@ fn marked(rows: &Rows) -> (Rows, Vec<(String, Entity, String, &'static str)>) {
     let mut marks = Vec::new();
     for (entity, row) in &mut rows.rows {
         let id = row[entity.id_column()].as_str().unwrap().to_owned();
-        for column in entity.columns().iter().filter(|c| is_plain(*entity, c.name)) {
+        for column in entity
+            .columns()
+            .iter()
+            .filter(|c| is_plain(*entity, c.name))
+        {
             let number = 7_100_000 + marks.len();
             row[column.name] = match column.kind {
                 fleet_context::domain::ColumnKind::Number => json!(number),

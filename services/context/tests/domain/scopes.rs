@@ -33,7 +33,11 @@ fn comparing_is_strict_and_sorted() {
         off.reason,
         "missing: PLAN_HEADER, SUBTASKS_ROLE_MIN; not allowed: DECISIONS_GLOBAL, MILESTONES, nonsense"
     );
-    assert!(scopes.validate::<&str>(Role::Data, Phase::Doc, &[]).is_err());
+    assert!(
+        scopes
+            .validate::<&str>(Role::Data, Phase::Doc, &[])
+            .is_err()
+    );
 }
 
 #[test]

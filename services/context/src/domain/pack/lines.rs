@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::domain::text::{bullets, quote};
+use crate::domain::text::{bullet, bullets, one_line, quote};
 use crate::domain::{Tokens, View};
 
 /// Whole lines and their tokens.
@@ -47,6 +47,15 @@ impl<'t> Lines<'t> {
         if !parts.is_empty() {
             self.line(&parts.join(" · "));
         }
+    }
+
+    /// An entry of a list: `first`, and a text behind it.
+    pub fn bullet(&mut self, first: &str, text: &str) {
+        let first = match (first.is_empty(), one_line(text).is_empty()) {
+            (false, false) => format!("{first}: "),
+            _ => first.to_owned(),
+        };
+        self.text.push_str(&bullet(&first, text));
     }
 
     /// A blank line, unless there is one already.

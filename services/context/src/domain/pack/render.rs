@@ -111,6 +111,14 @@ fn day(view: &View, column: &str) -> String {
     one_line(view.text(column)).chars().take(10).collect()
 }
 
+/// `on <day>`, if there is one to see.
+fn on(view: &View, column: &str) -> String {
+    match day(view, column) {
+        day if day.is_empty() => day,
+        day => format!("on {day}"),
+    }
+}
+
 fn minimal(mut lines: Lines<'_>, view: &View) -> Fragment {
     let note = note(view, &["status"]);
     lines.line(&format!("- {}{}{note}", view.id(), title(view)));
@@ -180,7 +188,7 @@ fn plan(mut lines: Lines<'_>, view: &View) -> Fragment {
     lines.attributes(&[
         roles,
         labelled("approved by", view, "approved_by"),
-        day(view, "approved_at"),
+        on(view, "approved_at"),
     ]);
     lines.close();
     lines.column("", view, "description");
@@ -197,15 +205,11 @@ fn epic(mut lines: Lines<'_>, view: &View) -> Fragment {
 }
 
 /// `- <day> <what> by <whom>: <words>`
-fn told(mut lines: Lines<'_>, view: &View, what: &str, words: &str) -> Fragment {
+fn told(mut lines: Lines<'_>, view: &View, what: &str, words: &'static str) -> Fragment {
     let by = labelled(" by", view, "actor");
-    let words = match one_line(view.text(words)) {
-        words if words.is_empty() => words,
-        words => format!(": {words}"),
-    };
-    let line = [day(view, "at"), format!("{what}{by}{words}")];
-    let line: Vec<_> = line.into_iter().filter(|part| !part.is_empty()).collect();
-    lines.line(&format!("- {}", line.join(" ")));
+    let first = [day(view, "at"), format!("{what}{by}")];
+    let first: Vec<_> = first.into_iter().filter(|part| !part.is_empty()).collect();
+    lines.bullet(&first.join(" "), view.text(words));
     lines.open()
 }
 
@@ -222,7 +226,7 @@ fn step(lines: Lines<'_>, view: &View) -> Fragment {
 
 fn summary(mut lines: Lines<'_>, view: &View) -> Fragment {
     let by = labelled("by", view, "author_role");
-    lines.attributes(&[by, day(view, "created_at")]);
+    lines.attributes(&[by, on(view, "created_at")]);
     lines.close();
     lines.column("", view, "text");
     lines.closed()
