@@ -1,13 +1,13 @@
 //! Sketches and digests: from the root along the two orders of the edge table, looking at
 //! nothing that is not reached.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use fleet_graph::{
     Branch, Digest, Digested, Direction, Edge, EdgeType, Label, Node, NodeKey, Path, Reached,
     Sketch, Sketched, Versions,
 };
-use rusqlite::{Connection, OptionalExtension, types::Value as SqlValue};
+use rusqlite::{Connection, OptionalExtension, Statement};
 
 use crate::{
     error::ReadFailure,
@@ -99,12 +99,16 @@ fn reached(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Reached, 
     };
     let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE n = ?1");
     let mut statement = conn.cached(&sql)?;
+    let kinds: BTreeSet<EdgeType> = branch.edges.iter().copied().collect();
+    let mut edges = conn.cached(RELATIONS_SQL)?;
     for n in kept {
         let mut rows = statement.query([n])?;
         let row = rows.next()?.ok_or_else(|| no_node(n))?;
         match node_with(row, branch.columns) {
             Ok((n, node)) => {
-                relations(conn, branch, n, &node.key, &mut found.edges)?;
+                for &kind in &kinds {
+                    relations(&mut edges, n, &node.key, kind, &mut found.edges)?;
+                }
                 found.nodes.push(node);
             }
             Err(ReadFailure::Row(row)) => found.corrupt.push(row),
@@ -147,51 +151,39 @@ fn first(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Vec<i64>, R
     Ok(kept)
 }
 
-/// The text that gives a node's relationships of so many kinds.
-pub(crate) fn relations_sql(kinds: usize) -> String {
-    let kinds: Vec<_> = (0..kinds).map(|at| format!("?{}", at + 2)).collect();
-    format!(
-        "SELECT edges.kind, edges.dst, edges.props, edges.crc, nodes.label, nodes.id \
-         FROM edges CROSS JOIN nodes ON nodes.n = edges.dst \
-         WHERE edges.src = ?1 AND edges.kind IN ({})",
-        kinds.join(", ")
-    )
-}
+/// Relationships of one kind that start at a node.
+const RELATIONS_SQL: &str = "SELECT edges.dst, edges.props, edges.crc, nodes.label, nodes.id \
+     FROM edges CROSS JOIN nodes ON nodes.n = edges.dst \
+     WHERE edges.src = ?1 AND edges.kind = ?2";
 
-/// Adds the relationships that start at a node.
+/// Adds the relationships of one kind that start at a node.
 fn relations(
-    conn: &Connection,
-    branch: &Branch,
+    statement: &mut Statement<'_>,
     src: i64,
     from: &NodeKey,
+    kind: EdgeType,
     into: &mut Vec<Edge>,
 ) -> Result<(), ReadFailure> {
-    if branch.edges.is_empty() {
-        return Ok(());
-    }
-    let mut params = vec![SqlValue::Integer(src)];
-    let kinds = branch.edges.iter().map(|kind| kind.as_str().to_owned());
-    params.extend(kinds.map(SqlValue::Text));
-    let mut statement = conn.cached(&relations_sql(branch.edges.len()))?;
-    let mut rows = statement.query(rusqlite::params_from_iter(params))?;
+    let mut rows = statement.query((src, kind.as_str()))?;
     while let Some(row) = rows.next()? {
         let engine = rusqlite::Error::from;
-        let (kind, text) = (row.get_ref(0)?.as_str().map_err(engine)?, row.get_ref(2)?);
-        let (dst, text): (i64, &str) = (row.get(1)?, text.as_str().map_err(engine)?);
-        let label = Label::from_name(row.get_ref(4)?.as_str().map_err(engine)?);
+        let dst: i64 = row.get(0)?;
+        let text = row.get_ref(1)?.as_str().map_err(engine)?;
         let damaged = |problem: &str| {
+            let kind = kind.as_str();
             ReadFailure::Other(format!("edge {src} {kind} {dst} of fleet.db: {problem}"))
         };
-        if edge_sum(src, kind, dst, text) != row.get::<_, i64>(3)? {
+        if edge_sum(src, kind.as_str(), dst, text) != row.get::<_, i64>(2)? {
             return Err(damaged("does not carry its checksum"));
         }
-        let (Some(kind), Some(label)) = (EdgeType::from_name(kind), label) else {
-            return Err(damaged("is of an unknown kind, or ends at one"));
+        let label = row.get_ref(3)?.as_str().map_err(engine)?;
+        let Some(label) = Label::from_name(label) else {
+            return Err(damaged("ends at a node of an unknown kind"));
         };
         into.push(Edge {
             from: from.clone(),
             kind,
-            to: NodeKey::new(label, row.get::<_, String>(5)?),
+            to: NodeKey::new(label, row.get::<_, String>(4)?),
             props: props(text).map_err(|e| damaged(&e))?,
         });
     }

@@ -13,10 +13,13 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::{sync::Semaphore, time::timeout_at};
 
 use crate::error::{ReadFailure, away};
-use crate::statements::Cached;
+use crate::statements::{Cached, keep_plans};
 
 /// Prepared statements kept for each connection: more than there are texts.
 const STATEMENTS: usize = 128;
+
+/// Page cache of each connection, in KiB: a story with a thousand decisions fits.
+const CACHE_KIB: i64 = 8 * 1024;
 
 #[derive(Clone)]
 pub(crate) struct Readers {
@@ -102,8 +105,10 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    keep_plans(&conn)?;
     conn.busy_timeout(std::time::Duration::from_secs(2))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     Ok(conn)
 }
 

@@ -21,7 +21,7 @@ use crate::{
     ledger::Ledger,
     lock::Lock,
     schema,
-    statements::Cached,
+    statements::{Cached, keep_plans},
     witness::{State, Witness},
 };
 
@@ -571,6 +571,7 @@ pub(crate) fn open_plain(path: &std::path::Path) -> rusqlite::Result<Connection>
     let conn = Connection::open_with_flags(path, flags)?;
     // Closing must not move pages: not after damage was found, and not unnoticed.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    keep_plans(&conn)?;
     conn.busy_timeout(std::time::Duration::from_secs(2))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;

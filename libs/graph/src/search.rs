@@ -179,12 +179,12 @@ mod tests {
         terms(text).collect()
     }
 
-    fn decision(id: &str, content: serde_json::Value) -> Node {
+    fn decision(id: &str, content: &serde_json::Value) -> Node {
         Node {
             key: NodeKey::new(Label::Decision, id),
             version: 1,
             ord: "o".to_owned(),
-            props: props(&content),
+            props: props(content),
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
         // Whatever comes out goes in again as it is.
         for text in ["İI ıß", "ΑΘΗΝΑΣ", "ǅ ŉ", "½ ٣ Ⅷ", &"É".repeat(100)] {
             for word in terms(text) {
-                assert_eq!(words(&word), [word.clone()]);
+                assert_eq!(words(&word), std::slice::from_ref(&word));
                 assert!(!word.is_empty() && word.chars().count() <= MAX_TERM);
             }
         }
@@ -212,7 +212,7 @@ mod tests {
     fn a_node_is_found_by_the_words_of_its_fields() {
         let node = decision(
             "DEC-1",
-            json!({ "title": "B a", "alternatives": ["A c", ""], "rationale": 7, "notes": "x" }),
+            &json!({ "title": "B a", "alternatives": ["A c", ""], "rationale": 7, "notes": "x" }),
         );
         assert_eq!(
             SearchIndex::Decisions.terms_of(&node.props),
@@ -221,7 +221,7 @@ mod tests {
         let long: Vec<_> = (0..MAX_NODE_TERMS + 1)
             .map(|n| format!("w{n:06}"))
             .collect();
-        let node = decision("DEC-2", json!({ "title": long.join(" ") }));
+        let node = decision("DEC-2", &json!({ "title": long.join(" ") }));
         assert_eq!(
             SearchIndex::Decisions.terms_of(&node.props),
             long[..MAX_NODE_TERMS]
@@ -238,16 +238,16 @@ mod tests {
         };
         let nodes = || {
             vec![
-                decision("DEC-4", json!({ "rationale": "redis cache" })),
+                decision("DEC-4", &json!({ "rationale": "redis cache" })),
                 decision(
                     "DEC-3",
-                    json!({ "title": "redis", "decision_type": "cache" }),
+                    &json!({ "title": "redis", "decision_type": "cache" }),
                 ),
                 decision(
                     "DEC-2",
-                    json!({ "rationale": "redis cache cache cache cache cache" }),
+                    &json!({ "rationale": "redis cache cache cache cache cache" }),
                 ),
-                decision("DEC-1", json!({ "rationale": "cache redis" })),
+                decision("DEC-1", &json!({ "rationale": "cache redis" })),
             ]
         };
         let weights: Vec<_> = nodes().iter().map(|node| weight(&search, node)).collect();

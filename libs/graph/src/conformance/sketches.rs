@@ -139,7 +139,8 @@ pub async fn branches_follow_their_paths(place: &dyn Place) {
     }
     world.must(&commit).await;
 
-    let cases: &[(&NodeKey, &[(EdgeType, Direction)], &[&NodeKey])] = &[
+    type Case<'a> = (&'a NodeKey, &'a [(EdgeType, Direction)], &'a [&'a NodeKey]);
+    let cases: &[Case<'_>] = &[
         (&s1, &[(HasTask, Out)], &[t1, t2]),
         (&s1, &[(HasTask, In)], &[]),
         (&s1, &[(DependsOn, Out)], &[]),
