@@ -345,3 +345,49 @@ async fn what_is_around_a_node_costs_the_same_among_many_others() {
     let hits = store.search(&search, soon()).await.unwrap();
     assert!(hits.more && hits.nodes.len() == 100);
 }
+
+/// The server bounds the memory of its transactions; what one branch finds must not count
+/// again for every row of the others.
+#[tokio::test]
+async fn a_branch_does_not_pay_for_the_others() {
+    let Some((_, store)) = open().await else {
+        return;
+    };
+    let root = NodeKey::new(Label::Story, format!("s-{}", fresh()));
+    let mut commit = Commit::new(fresh(), Owner::Planning, Timestamp::from_millis(0));
+    let props = json!({ "text": "x".repeat(20_000) });
+    let props = props.as_object().unwrap();
+    commit.create(root.clone(), "o", fleet_graph::Props::new());
+    for _ in 0..300 {
+        let task = NodeKey::new(Label::Task, format!("T-{}", fresh()));
+        commit.create(task.clone(), "o", props.clone());
+        commit.relate(root.clone(), EdgeType::HasTask, task);
+    }
+    store.commit(&commit, soon()).await.unwrap();
+    let all = Branch::new(vec![(EdgeType::HasTask, Direction::Out)]);
+    let branches = vec![all; 4];
+    let sketch = Sketch { root, branches };
+    let seen = store.sketch(&sketch, soon()).await.unwrap();
+    assert!(
+        seen.branches
+            .iter()
+            .all(|reached| reached.nodes.len() == 300)
+    );
+    let keys: Vec<_> = seen.branches[0]
+        .nodes
+        .iter()
+        .map(|node| node.key.clone())
+        .collect();
+    let digest = Digest {
+        root: sketch.root,
+        paths: vec![vec![(EdgeType::HasTask, Direction::Out)]; MAX_BRANCHES],
+    };
+    let (digested, nodes) = store.digest(&digest, &keys, soon()).await.unwrap();
+    assert!(nodes.iter().all(Option::is_some));
+    assert!(
+        digested
+            .paths
+            .iter()
+            .all(|path| (path.nodes, path.sum) == (300, 300))
+    );
+}
