@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use fleet_embedded::{Embedded, OpenError, Options};
 use fleet_service::config::{COMMON_KEYS, Common, Problem, Problems, Settings, mask_userinfo};
 use fleet_service::{

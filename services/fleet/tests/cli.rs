@@ -1,5 +1,7 @@
 //! The binary from outside: the demo, `up` and the operator's commands.
 
+#[path = "cli/context.rs"]
+mod context;
 mod support;
 
 use std::path::Path;

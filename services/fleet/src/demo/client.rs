@@ -1,8 +1,9 @@
-//! The two services as the demo's actors call them: real gRPC on loopback.
+//! The services as the demo's actors call them: real gRPC on loopback.
 
 use std::time::Duration;
 
 use anyhow::bail;
+use fleet_proto::context::v1::context_service_client::ContextServiceClient;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
 use fleet_proto::workflow::v1::workflow_orchestration_service_client::WorkflowOrchestrationServiceClient;
 use fleet_proto::workflow::v1::{
@@ -19,13 +20,15 @@ pub use crate::calls::explain;
 /// How long the demo waits for something that another service does.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Clients of both services.
+/// Clients of the services.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     /// Projects, epics, stories, tasks.
     pub planning: PlanningServiceClient<Channel>,
     /// Tasks on their way.
     pub workflow: WorkflowOrchestrationServiceClient<Channel>,
+    /// What agents are told.
+    pub context: ContextServiceClient<Channel>,
 }
 
 /// An agent of the demo.
@@ -49,18 +52,12 @@ pub struct Work {
 }
 
 impl Fleet {
-    /// Connects to both services.
-    pub async fn connect(planning: &str, workflow: &str) -> anyhow::Result<Self> {
-        let open = async |uri: &str| {
-            let endpoint = Endpoint::from_shared(uri.to_owned())?.timeout(CALL);
-            endpoint
-                .connect()
-                .await
-                .with_context(|| format!("cannot connect to {uri}"))
-        };
+    /// Connects to the services.
+    pub async fn connect(planning: &str, workflow: &str, context: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            planning: PlanningServiceClient::new(open(planning).await?),
-            workflow: WorkflowOrchestrationServiceClient::new(open(workflow).await?),
+            planning: PlanningServiceClient::new(connect(planning).await?),
+            workflow: WorkflowOrchestrationServiceClient::new(connect(workflow).await?),
+            context: ContextServiceClient::new(connect(context).await?),
         })
     }
 

@@ -6,15 +6,15 @@ mod document;
 mod narrator;
 mod report;
 mod script;
+mod settle;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use fleet_service::config::{COMMON_KEYS, Settings};
-use fleet_service::{Process, ServerSettings, SystemClock, SystemIds};
-use fleet_topology::services::{PLANNING, WORKFLOW};
+use fleet_service::{Process, SystemClock, SystemIds};
+use fleet_topology::services::{CONTEXT, PLANNING, WORKFLOW};
 use tokio::net::TcpListener;
 
 use crate::stack::{Bound, Opened, Plan, Stack, open_embedded};
@@ -22,6 +22,7 @@ use client::Fleet;
 use document::Document;
 use narrator::{Narrator, Voice};
 use report::Summary;
+use settle::Ear;
 
 const EXAMPLE: &str = include_str!("../../../../examples/stories/guest-checkout.md");
 /// How long the demo waits for its own services.
@@ -74,24 +75,51 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         crate::out(&serde_json::to_string(&summary)?);
         return Ok(());
     }
-    let at = data.display();
-    narrator.block(&format!(
-        "\n{} tasks, {} hops, {} rework, {} lease taken over; {} events published, {} parked; {:.1} s\n\n\
-         The data is in {at}. Now try:\n  \
-         fleet up --data {at}                    serve it: planning on 50054, workflow on 50056\n  \
-         grpcurl -plaintext -d '{{\"story_id\":\"{}\"}}' localhost:50054 fleet.planning.v2.PlanningService/GetStory\n  \
-         fleet fsm graph deploy/k8s/00-foundation/config/workflow.fsm.yaml    the way of a task, drawn\n  \
-         fleet demo my-story.md                  your own story (docs/story-format.md)",
-        summary.tasks, summary.hops, summary.reworks, summary.lease_takeovers,
-        summary.events_published, summary.events_parked, summary.seconds, summary.story_id,
-    ));
+    narrator.block(&farewell(&summary, &data));
     Ok(())
 }
 
-/// Both services on free ports, on embedded storage.
-async fn start(data: &std::path::Path) -> anyhow::Result<Stack> {
+/// What was played, in numbers, and what to try next.
+fn farewell(summary: &Summary, data: &Path) -> String {
+    let at = shell_word(&data.display().to_string());
+    let story = &summary.story_id;
+    let task = summary.contexts.first().map(|given| &given.task_id);
+    let task = task.map_or(String::new(), |id| format!(" --task {id}"));
+    format!(
+        "\n{} tasks, {} hops, {} rework, {} lease taken over; {} contexts; {} events published, {} parked; {:.1} s\n\n\
+         The data is in {at}. Now try:\n  \
+         fleet context get --story {story} --role developer --phase BUILD{task} --data {at}\n  \
+         fleet context diff --story {story} --role developer,qa --phase BUILD{task} --data {at}\n  \
+         fleet context graph --node {story} --data {at}\n  \
+         fleet up --data {at}                    serve it: context on 50051, planning on 50054, workflow on 50056\n  \
+         grpcurl -plaintext -d '{{\"story_id\":\"{story}\"}}' localhost:50054 fleet.planning.v2.PlanningService/GetStory\n  \
+         fleet fsm graph deploy/k8s/00-foundation/config/workflow.fsm.yaml    the way of a task, drawn\n  \
+         fleet demo my-story.md                  your own story (docs/story-format.md)",
+        summary.tasks,
+        summary.hops,
+        summary.reworks,
+        summary.lease_takeovers,
+        summary.contexts.len(),
+        summary.events_published,
+        summary.events_parked,
+        summary.seconds,
+    )
+}
+
+/// A word that a shell takes as it is.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// The services on free ports, on embedded storage.
+async fn start(data: &Path) -> anyhow::Result<Stack> {
     let mut bound = Vec::new();
-    for service in [PLANNING.name, WORKFLOW.name] {
+    for service in [PLANNING.name, WORKFLOW.name, CONTEXT.name] {
         let grpc = TcpListener::bind("127.0.0.1:0")
             .await
             .context("no free port on loopback")?;
@@ -104,16 +132,7 @@ async fn start(data: &std::path::Path) -> anyhow::Result<Stack> {
     let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
     let embedded = open_embedded(data, "default").await?;
     let opened = Opened::embedded(embedded, data);
-    let keys = [COMMON_KEYS, fleet_planning::KEYS, fleet_workflow::KEYS].concat();
-    let defaults = Settings::load(&keys, None, [], &[])?;
-    let plan = Plan {
-        planning: fleet_planning::Config::from_settings(&defaults),
-        workflow: fleet_workflow::Config::from_settings(&defaults),
-        server: ServerSettings::default(),
-        deployment: "default".to_owned(),
-        shown: serde_json::Value::Null,
-    };
-    let stack = Stack::start(process, opened, bound, plan)?;
+    let stack = Stack::start(process, opened, bound, Plan::defaults("default")?)?;
     let ready = stack.process.readiness.clone();
     tokio::time::timeout(READY_WITHIN, ready.ready())
         .await
@@ -127,20 +146,27 @@ async fn play(stack: &Stack, document: &Document, narrator: &Narrator) -> anyhow
             .uri(service)
             .with_context(|| format!("{service} is not served"))
     };
-    let fleet = Fleet::connect(&uri(PLANNING.name)?, &uri(WORKFLOW.name)?).await?;
+    let ear = Ear::listen(stack).await?;
+    let fleet = Fleet::connect(
+        &uri(PLANNING.name)?,
+        &uri(WORKFLOW.name)?,
+        &uri(CONTEXT.name)?,
+    )
+    .await?;
     narrator.say(
         Voice::Fleet,
         &format!(
-            "planning on {}, workflow on {}",
+            "planning on {}, workflow on {}, context on {}",
             uri(PLANNING.name)?,
-            uri(WORKFLOW.name)?
+            uri(WORKFLOW.name)?,
+            uri(CONTEXT.name)?
         ),
     );
     let outcome = script::play(&fleet, document, narrator).await?;
     narrator.step("The audit trail");
     let (table, hops) = report::audit_trail(&fleet, &outcome).await?;
     narrator.block(&table);
-    let counted = settled(stack).await?;
+    let (events_published, events_parked) = ear.settled(stack).await?;
     Ok(Summary {
         story_id: outcome.story_id,
         story_state: outcome.story_state,
@@ -148,22 +174,12 @@ async fn play(stack: &Stack, document: &Document, narrator: &Narrator) -> anyhow
         hops,
         reworks: outcome.reworks,
         lease_takeovers: outcome.lease_takeovers,
-        events_published: counted.0,
-        events_parked: counted.1,
+        events_published,
+        events_parked,
         seconds: 0.0,
+        contexts: outcome.contexts,
+        decision: outcome.decision,
     })
-}
-
-/// Events published and parked, once the outbox is empty.
-async fn settled(stack: &Stack) -> anyhow::Result<(u64, u64)> {
-    client::until("the outbox is empty", async || {
-        let deadline = fleet_graph::Deadline::after(READY_WITHIN);
-        let (pending, _) = stack.deps.store.backlog(deadline).await?;
-        Ok((pending == 0).then_some(()))
-    })
-    .await?;
-    let counts = stack.deps.event_metrics.counts();
-    Ok((counts.published, counts.parked))
 }
 
 /// The first of .fleet/demo-1, .fleet/demo-2, … that does not exist yet.

@@ -7,7 +7,7 @@ use fleet_types::Timestamp;
 use serde::Serialize;
 
 use super::client::{Fleet, explain};
-use super::script::Outcome;
+use super::script::{Decided, Given, Outcome};
 
 /// The summary that `--json` prints.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +30,10 @@ pub struct Summary {
     pub events_parked: u64,
     /// How long it took.
     pub seconds: f64,
+    /// What each agent was told, in the order of the play.
+    pub contexts: Vec<Given>,
+    /// What the architect decided, and who was told of it.
+    pub decision: Option<Decided>,
 }
 
 /// The audit trail of the story and all its tasks, and the number of hops in it.

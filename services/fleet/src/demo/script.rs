@@ -1,5 +1,6 @@
 //! The play: a story travels from idea to "ready to review".
 
+mod context;
 mod planning;
 
 use anyhow::bail;
@@ -11,6 +12,8 @@ use tonic::{Code, Status};
 use super::client::{Agent, Fleet, Work, explain, until};
 use super::document::Document;
 use super::narrator::{Narrator, Voice};
+use context::Told;
+pub use context::{Decided, Given};
 
 const DEV_1: Agent = Agent {
     role: "developer",
@@ -49,9 +52,13 @@ pub struct Outcome {
     pub lease_takeovers: u64,
     /// How many rejections led to rework.
     pub reworks: i64,
+    /// What each agent was told, in the order of the play.
+    pub contexts: Vec<Given>,
+    /// What the architect decided on the way.
+    pub decision: Option<Decided>,
 }
 
-/// Plays `document` against the two services.
+/// Plays `document` against the services.
 pub async fn play(
     fleet: &Fleet,
     document: &Document,
@@ -61,9 +68,13 @@ pub async fn play(
         fleet,
         document,
         narrator,
+        story_id: String::new(),
         lease_takeovers: 0,
+        given: Vec::new(),
+        decision: None,
     };
     let (story_id, tasks) = play.plan().await?;
+    play.story_id.clone_from(&story_id);
     play.gates(&story_id).await?;
     let last = tasks.len() - 1;
     for (i, (task_id, spec)) in tasks.iter().enumerate() {
@@ -96,6 +107,8 @@ pub async fn play(
             .collect(),
         lease_takeovers: play.lease_takeovers,
         reworks: i64::from(stats.total_rejections),
+        contexts: play.given,
+        decision: play.decision,
     })
 }
 
@@ -103,7 +116,10 @@ struct Play<'a> {
     fleet: &'a Fleet,
     document: &'a Document,
     narrator: &'a Narrator,
+    story_id: String,
     lease_takeovers: u64,
+    given: Vec<Given>,
+    decision: Option<Decided>,
 }
 
 impl Play<'_> {
@@ -119,41 +135,14 @@ impl Play<'_> {
         } else {
             (DEV_1, self.claim(DEV_1, task_id).await?)
         };
+        let before = self.tell(winner, task_id).await?;
         self.commit(winner, task_id, epoch, "first").await?;
         let epoch = self.claim(ARCHITECT, task_id).await?;
+        self.tell(ARCHITECT, task_id).await?;
         if first {
-            let feedback =
-                "Keep the address out of the log line, and add a test for the empty case.";
-            let work = Work {
-                feedback,
-                claim_epoch: Some(epoch),
-                ..Work::default()
-            };
-            self.act(Voice::Architect, ARCHITECT, task_id, "reject_design", work)
-                .await?;
-            self.say(Voice::Architect, format!("says: {feedback}"));
-            let next = self.fleet.state(task_id).await.map_err(|s| explain(&s))?;
-            self.say(
-                Voice::Fleet,
-                format!(
-                    "hands the task back to the {} with that feedback: {}",
-                    next.role_in_charge, next.required_action
-                ),
-            );
-            let epoch = self.claim(winner, task_id).await?;
-            self.commit(winner, task_id, epoch, "second").await?;
-            let epoch = self.claim(ARCHITECT, task_id).await?;
-            let work = Work {
-                claim_epoch: Some(epoch),
-                ..Work::default()
-            };
-            self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work)
-                .await?;
+            self.rework(winner, task_id, epoch, &before).await?;
         } else {
-            let work = Work {
-                claim_epoch: Some(epoch),
-                ..Work::default()
-            };
+            let work = claimed(epoch);
             self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work)
                 .await?;
         }
@@ -162,10 +151,8 @@ impl Play<'_> {
         } else {
             (QA_1, self.claim(QA_1, task_id).await?)
         };
-        let work = Work {
-            claim_epoch: Some(epoch),
-            ..Work::default()
-        };
+        self.tell(tester, task_id).await?;
+        let work = claimed(epoch);
         self.act(Voice::Qa, tester, task_id, "approve_tests", work)
             .await?;
         let po = Agent {
@@ -173,6 +160,44 @@ impl Play<'_> {
             id: "po",
         };
         self.act(Voice::Po, po, task_id, "approve_story", Work::default())
+            .await
+    }
+
+    /// The architect hands a task back and decides something about it; the developer is told of
+    /// both, and does it again.
+    async fn rework(
+        &mut self,
+        developer: Agent,
+        task_id: &str,
+        epoch: i64,
+        before: &Told,
+    ) -> anyhow::Result<()> {
+        let feedback = "Keep the address out of the log line, and add a test for the empty case.";
+        let work = Work {
+            feedback,
+            ..claimed(epoch)
+        };
+        self.act(Voice::Architect, ARCHITECT, task_id, "reject_design", work)
+            .await?;
+        self.say(Voice::Architect, format!("says: {feedback}"));
+        let decision_id = self.decide(task_id).await?;
+        let next = self.fleet.state(task_id).await.map_err(|s| explain(&s))?;
+        self.say(
+            Voice::Fleet,
+            format!(
+                "hands the task back to the {} with that feedback: {}",
+                next.role_in_charge, next.required_action
+            ),
+        );
+        let epoch = self.claim(developer, task_id).await?;
+        let now = self.tell(developer, task_id).await?;
+        let arrived = self.decision_arrived(developer, &decision_id, task_id, before, &now)?;
+        self.decision = Some(arrived);
+        self.commit(developer, task_id, epoch, "second").await?;
+        let epoch = self.claim(ARCHITECT, task_id).await?;
+        self.tell(ARCHITECT, task_id).await?;
+        let work = claimed(epoch);
+        self.act(Voice::Architect, ARCHITECT, task_id, "approve_design", work)
             .await
     }
 
@@ -358,6 +383,14 @@ impl Play<'_> {
             format!("every task is done: the story is {state}"),
         );
         Ok(state)
+    }
+}
+
+/// Work of whoever holds a claim.
+fn claimed(epoch: i64) -> Work {
+    Work {
+        claim_epoch: Some(epoch),
+        ..Work::default()
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Up {
     /// Base URI of each service's gRPC server.
     pub planning: String,
     pub workflow: String,
+    pub context: String,
+    /// What it said before it served.
+    pub said: Vec<String>,
 }
 
 impl Up {
@@ -64,7 +67,12 @@ impl Up {
             let stdout = BufReader::new(child.stdout.take().expect("piped"));
             let mut lines = stdout.lines().map_while(Result::ok);
             // Its last line before it serves; it ends early if a port was taken meanwhile.
-            let Some(_) = lines.find(|line| line.contains("Ctrl-C")) else {
+            let mut said = Vec::new();
+            let found = lines.find(|line| {
+                said.push(line.clone());
+                line.contains("Ctrl-C")
+            });
+            let Some(_) = found else {
                 let output = child.wait_with_output().expect("it ended");
                 let said = err(&output);
                 assert!(said.contains("cannot listen on"), "fleet up failed: {said}");
@@ -74,6 +82,8 @@ impl Up {
                 child,
                 planning: format!("http://127.0.0.1:{}", 50_054 + offset),
                 workflow: format!("http://127.0.0.1:{}", 50_056 + offset),
+                context: format!("http://127.0.0.1:{}", 50_051 + offset),
+                said,
             };
             up.until_ready().await;
             return up;
@@ -125,12 +135,12 @@ pub fn deployment() -> String {
     format!("t{:016x}", SystemIds.random())
 }
 
-/// An offset that leaves the four ports of `fleet up` free, as far as one can tell.
+/// An offset that leaves the six ports of `fleet up` free, as far as one can tell.
 fn free_offset() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
         let offset = 100 + u16::try_from(SystemIds.random() % 9_000).expect("small");
-        if [50_054, 50_056, 20_054, 20_056]
+        if [50_051, 50_054, 50_056, 20_051, 20_054, 20_056]
             .iter()
             .all(|port| free(port + offset))
         {

@@ -1,0 +1,197 @@
+//! What each agent of the play is told, and how a decision of the architect reaches a developer.
+
+use anyhow::{Context, bail};
+use fleet_proto::context::v1::{AddProjectDecisionRequest, GetContextRequest};
+use serde::Serialize;
+
+use super::super::client::{Agent, explain};
+use super::super::narrator::Voice;
+use super::{ARCHITECT, Play, voice};
+use crate::context::{Receipt, sections};
+
+/// What the architect decides when it hands the first task back.
+const DECISION: &str = "Log lines carry no address";
+const RATIONALE: &str = "Logs are kept longer, and read by more people, than orders.";
+const ALTERNATIVES: &str =
+    "Log a hash of the address: it can be guessed\nRestrict who reads the logs: they are copied";
+
+/// Most lines of a decision that are shown.
+const SHOWN: usize = 6;
+
+/// A context that an agent was given.
+#[derive(Debug, Clone, Serialize)]
+pub struct Given {
+    /// The agent.
+    pub agent: &'static str,
+    /// Its role.
+    pub role: &'static str,
+    /// The phase it was made for.
+    pub phase: &'static str,
+    /// The task.
+    pub task_id: String,
+    /// Tokens of the context.
+    pub token_count: i32,
+    /// Tokens it could have had.
+    pub token_budget: i32,
+    /// Names the context.
+    pub hash: String,
+    /// Tokens of the items of each section, in the order of the context.
+    pub sections: Vec<Part>,
+}
+
+/// A section of a context.
+#[derive(Debug, Clone, Serialize)]
+pub struct Part {
+    /// Its name.
+    pub section: String,
+    /// Tokens of its items.
+    pub tokens: i64,
+}
+
+/// A decision, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decided {
+    /// Its id.
+    pub decision_id: String,
+    /// Its title.
+    pub title: String,
+    /// The task it has a say in.
+    pub task_id: String,
+    /// Who was told of it by their next context.
+    pub told: String,
+    /// Tokens that it takes there.
+    pub tokens: i32,
+}
+
+/// What an agent works on in the play.
+pub(super) fn phase_of(agent: Agent) -> &'static str {
+    match agent.role {
+        "qa" => "TEST",
+        _ => "BUILD",
+    }
+}
+
+/// A context with its receipt.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    text: String,
+    receipt: Receipt,
+}
+
+impl Play<'_> {
+    /// Gives an agent what it should know for a task, and says what that holds.
+    pub(super) async fn tell(&mut self, agent: Agent, task_id: &str) -> anyhow::Result<Told> {
+        let request = GetContextRequest {
+            story_id: self.story_id.clone(),
+            role: agent.role.to_owned(),
+            phase: phase_of(agent).to_owned(),
+            subtask_id: task_id.to_owned(),
+            include_receipt: true,
+            ..GetContextRequest::default()
+        };
+        let answer = self.fleet.context.clone().get_context(request).await;
+        let answer = answer
+            .map_err(|s| explain(&s).context(format!("the context of {}", agent.id)))?
+            .into_inner();
+        let receipt = answer.receipt.context("a context without its receipt")?;
+        let receipt = Receipt::from(receipt);
+        let sections = sections(&receipt);
+        let parts: Vec<String> = sections
+            .iter()
+            .map(|(name, tokens)| format!("{name} {tokens}"))
+            .collect();
+        self.say(
+            voice(agent),
+            format!(
+                "{} is given {} of {} tokens for {}: {}",
+                agent.id,
+                answer.token_count,
+                answer.token_budget,
+                phase_of(agent),
+                parts.join(", ")
+            ),
+        );
+        let sections = sections.into_iter();
+        self.given.push(Given {
+            agent: agent.id,
+            role: agent.role,
+            phase: phase_of(agent),
+            task_id: task_id.to_owned(),
+            token_count: answer.token_count,
+            token_budget: answer.token_budget,
+            hash: answer.hash,
+            sections: sections
+                .map(|(section, tokens)| Part { section, tokens })
+                .collect(),
+        });
+        Ok(Told {
+            text: answer.context,
+            receipt,
+        })
+    }
+
+    /// The architect decides something about a task; gives the decision's id.
+    pub(super) async fn decide(&self, task_id: &str) -> anyhow::Result<String> {
+        let request = AddProjectDecisionRequest {
+            story_id: self.story_id.clone(),
+            decision_type: "ARCHITECTURE".to_owned(),
+            title: DECISION.to_owned(),
+            rationale: RATIONALE.to_owned(),
+            alternatives_considered: ALTERNATIVES.to_owned(),
+            metadata: [("role", ARCHITECT.role), ("winner", ARCHITECT.id)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            affects: vec![task_id.to_owned()],
+            ..AddProjectDecisionRequest::default()
+        };
+        let mut context = self.fleet.context.clone();
+        let answer = context.add_project_decision(request).await;
+        let decision_id = answer.map_err(|s| explain(&s))?.into_inner().decision_id;
+        self.say(
+            Voice::Architect,
+            format!("decides: {DECISION}  {decision_id}"),
+        );
+        Ok(decision_id)
+    }
+
+    /// Proves that the decision is in what the developer is told now, and was not before.
+    pub(super) fn decision_arrived(
+        &self,
+        developer: Agent,
+        decision_id: &str,
+        task_id: &str,
+        before: &Told,
+        now: &Told,
+    ) -> anyhow::Result<Decided> {
+        let told = |told: &Told| told.text.contains(DECISION) && told.text.contains(RATIONALE);
+        let entry = now.receipt.included.iter().find(|e| e.id == decision_id);
+        let Some(entry) = entry.filter(|_| told(now) && !told(before)) else {
+            bail!(
+                "decision {decision_id} is not in the next context of {}: this must never happen",
+                developer.id
+            );
+        };
+        let decided = Decided {
+            decision_id: decision_id.to_owned(),
+            title: DECISION.to_owned(),
+            task_id: task_id.to_owned(),
+            told: developer.id.to_owned(),
+            tokens: entry.tokens,
+        };
+        self.say(
+            Voice::Fleet,
+            format!(
+                "the architect's decision is in it ({} tokens), and was not before:",
+                entry.tokens
+            ),
+        );
+        let from_title = now.text.lines().skip_while(|line| !line.contains(DECISION));
+        for line in from_title.filter(|line| !line.is_empty()).take(SHOWN) {
+            self.say(Voice::Fleet, format!("  {line}"));
+            if line.contains(RATIONALE) {
+                break;
+            }
+        }
+        Ok(decided)
+    }
+}
