@@ -53,6 +53,7 @@ pub fn sketch(sketch: &Sketch) -> String {
     if sketch.branches.is_empty() {
         return format!("{ROOT}\nWITH properties(s) AS p\nRETURN {SHOWN} AS root");
     }
+    // The number of an arm stays out of its aggregation, which would give no row for nothing.
     let (mut arms, mut columns) = (Vec::new(), String::new());
     for (i, branch) in sketch.branches.iter().enumerate() {
         let (steps, edges) = (path(&branch.path), edges(&branch.edges));
@@ -60,16 +61,17 @@ pub fn sketch(sketch: &Sketch) -> String {
         let rows = match branch.columns {
             Columns::All => format!(
                 "WITH n, properties(n) AS p
-  RETURN {i} AS i, collect([{SHOWN}, {edges}]) AS rows"
+  WITH collect([{SHOWN}, {edges}]) AS rows"
             ),
             Columns::Only(_) => format!(
-                "RETURN {i} AS i, collect([n._key, n._version, n._ord, \
+                "WITH collect([n._key, n._version, n._ord, \
                  [c IN $c.columns{i} | n[c]], {edges}]) AS rows"
             ),
         };
         arms.push(format!(
             "{steps}  WITH n ORDER BY n._ord{direction}, n._key{direction} LIMIT $c.max{i}
   {rows}
+  RETURN {i} AS i, rows
 "
         ));
         let _ = write!(columns, ", found[{i}] AS n{i}");
