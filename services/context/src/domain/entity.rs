@@ -236,6 +236,25 @@ impl Item {
         Ok(item)
     }
 
+    /// A relation between two decisions of a story; it is called `<from>-<kind>-><to>`.
+    pub fn relation(story: &StoryId, from: &str, kind: &str, to: &str) -> Self {
+        let id = format!("{from}-{kind}->{to}");
+        let columns = BTreeMap::from([
+            ("relation_id", Value::from(id.as_str())),
+            ("story_id", Value::from(story.as_str())),
+            ("from_id", Value::from(from)),
+            ("relation_type", Value::from(kind)),
+            ("to_id", Value::from(to)),
+        ]);
+        Self {
+            key: Key::new(Entity::Relation, id),
+            story: Some(story.clone()),
+            deleted: false,
+            columns,
+            counts: BTreeMap::new(),
+        }
+    }
+
     /// For items that carry no story (epics, projects): the one through which it was reached.
     #[must_use]
     pub fn reached_through(mut self, story: &StoryId) -> Self {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fleet_types::StoryId;
+
 use super::lines::Fragment;
 use super::select::Chosen;
 use super::{
@@ -35,6 +37,7 @@ pub struct Pack {
 /// The text while it grows.
 struct Body<'a> {
     tokens: &'a dyn Tokens,
+    story: &'a StoryId,
     budget: u32,
     used: u32,
     /// Used by what must be said.
@@ -85,6 +88,7 @@ impl Assembler<'_> {
         let back = format!("---\n\n# Tools\n\n{}", words::TOOLS);
         let mut body = Body {
             tokens: self.tokens,
+            story: &selection.story,
             budget: selection.budget,
             used: self.tokens.count(&front) + self.tokens.count(&back),
             head: 0,
@@ -235,9 +239,9 @@ impl Body<'_> {
         self.included.push(Included {
             id: chosen.key.id.clone(),
             kind: chosen.key.entity,
-            path: chosen.path.clone(),
+            path: chosen.path(&self.story),
             section,
-            score: chosen.score.clone(),
+            score: chosen.score.into(),
             tokens,
         });
     }

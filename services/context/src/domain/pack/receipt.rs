@@ -85,15 +85,35 @@ pub struct Score {
     pub parts: BTreeMap<ScorePart, i64>,
 }
 
-impl Score {
-    /// With one more part.
-    #[must_use]
+/// A score while everything is still a candidate: no memory of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Points {
+    pub total: i64,
+    parts: [(Option<ScorePart>, i64); 6],
+}
+
+impl Points {
+    /// With one more part; at most six that are not 0.
     pub fn with(mut self, part: ScorePart, points: i64) -> Self {
         if points != 0 {
+            let mut free = self.parts.iter_mut();
+            let free = free.find(|(taken, _)| taken.is_none());
+            *free.expect("no item has more than six parts") = (Some(part), points);
             self.total += points;
-            *self.parts.entry(part).or_default() += points;
         }
         self
+    }
+}
+
+impl From<Points> for Score {
+    fn from(points: Points) -> Self {
+        let parts = points.parts.into_iter();
+        Self {
+            total: points.total,
+            parts: parts
+                .filter_map(|(part, points)| Some((part?, points)))
+                .collect(),
+        }
     }
 }
 

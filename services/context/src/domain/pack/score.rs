@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_types::Role;
 
-use super::{RelationKind, Score, ScorePart, StoryGraph};
+use super::receipt::Points;
+use super::{RelationKind, ScorePart, StoryGraph};
 use crate::domain::Item;
 
 const TASK: i64 = 1_000_000;
@@ -150,16 +151,16 @@ impl<'a> Links<'a> {
         relevant.retain(|id| ids.contains(id));
         if relevant.is_empty() {
             let mut oldest = standing.to_vec();
-            oldest.sort_by_key(|d| (d.text("created_at"), d.id()));
+            oldest.sort_by_cached_key(|d| (d.text("created_at"), d.id()));
             relevant.extend(oldest.iter().take(FOUNDING).map(|d| d.id()));
         }
         relevant
     }
 
     /// The score of a decision; `rank` decisions are newer.
-    pub fn decision(&self, decision: &Item, settled: bool, rank: usize) -> Score {
+    pub fn decision(&self, decision: &Item, settled: bool, rank: usize) -> Points {
         let id = decision.id();
-        Score::default()
+        Points::default()
             .with(ScorePart::Task, points(self.touches_asked(id), TASK))
             .with(
                 ScorePart::Dependency,
@@ -172,13 +173,13 @@ impl<'a> Links<'a> {
     }
 
     /// The score of another task; `rank` tasks changed later.
-    pub fn task(&self, task: &Item, rank: usize) -> Score {
+    pub fn task(&self, task: &Item, rank: usize) -> Points {
         let waits = self
             .asked
             .is_some_and(|asked| task.texts("depends_on").contains(&asked));
         let open = !matches!(task.text("status"), "completed" | "cancelled");
         let steps = task.number("priority").clamp(1, 20) - 1;
-        Score::default()
+        Points::default()
             .with(
                 ScorePart::Dependency,
                 points(self.all.contains(task.id()), DEPENDENCY),
@@ -192,13 +193,13 @@ impl<'a> Links<'a> {
 }
 
 /// The score of an item of which only the age counts.
-pub(super) fn by_age(rank: usize) -> Score {
-    Score::default().with(ScorePart::Recency, recency(RECENCY, rank))
+pub(super) fn by_age(rank: usize) -> Points {
+    Points::default().with(ScorePart::Recency, recency(RECENCY, rank))
 }
 
 /// The score of what must be there.
-pub(super) fn mandatory() -> Score {
-    Score::default().with(ScorePart::Mandatory, 10 * TASK)
+pub(super) fn mandatory() -> Points {
+    Points::default().with(ScorePart::Mandatory, 10 * TASK)
 }
 
 /// Whether a task is one of the role's.

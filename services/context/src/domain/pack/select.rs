@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_types::StoryId;
 
+use super::receipt::Points;
 use super::score::{Links, mandatory};
 use super::sieve::{Sieve, own};
-use super::{Ask, Assembler, Excluded, Reason, Refused, Score, Section, StoryGraph};
+use super::{Ask, Assembler, Excluded, Reason, Refused, Section, StoryGraph};
 use crate::domain::{Entity, Item, Key, Scope, Viewer};
 
 /// Most items of one section that are read whole; the rest would not fit anyway.
@@ -25,8 +26,9 @@ pub(super) enum Detail {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Chosen {
     pub key: Key,
-    pub path: String,
-    pub score: Score,
+    /// How it is reached from the story.
+    pub via: &'static str,
+    pub score: Points,
     pub detail: Detail,
     /// Of decisions: the tasks in which they have a say, as far as they may be named. Of
     /// relations: the decision they start at.
@@ -46,6 +48,25 @@ pub struct Selection {
     pub(super) relations: BTreeMap<String, Item>,
     pub(super) excluded: Vec<Excluded>,
     fetch: BTreeSet<Key>,
+}
+
+impl Chosen {
+    /// How it is reached, as the receipt says it.
+    pub fn path(&self, story: &StoryId) -> String {
+        match self.near.first() {
+            _ if self.via.is_empty() => format!("Story/{story}"),
+            // Its id says how it leads from one decision to another.
+            Some(from) if self.key.entity == Entity::Relation => {
+                let (_, rest) = self.key.id.split_at(from.len().min(self.key.id.len()));
+                let (kind, to) = rest.split_once("->").unwrap_or((rest, ""));
+                format!(
+                    "Story/{story}{}Decision/{from}{kind}->Decision/{to}",
+                    self.via
+                )
+            }
+            _ => format!("Story/{story}{}{}", self.via, self.key),
+        }
+    }
 }
 
 impl Selection {
@@ -129,8 +150,8 @@ impl Assembler<'_> {
         sieve.epic(graph);
         sieve.timeline(graph);
         sieve.summaries(graph);
-        let mut head = vec![head(&graph.story, format!("Story/{story}"))];
-        head.extend(asked.map(|task| head_task(story, task)));
+        let mut head = vec![mandatory_item(&graph.story, "")];
+        head.extend(asked.map(|task| mandatory_item(task, "-HAS_TASK->")));
         let budget = match ask.budget {
             None | Some(0) => usual_budget(ask.role, links.role_tasks(), relevant),
             Some(budget) => budget,
@@ -139,18 +160,14 @@ impl Assembler<'_> {
     }
 }
 
-fn head(item: &Item, path: String) -> Chosen {
+fn mandatory_item(item: &Item, via: &'static str) -> Chosen {
     Chosen {
         key: item.key().clone(),
-        path,
+        via,
         score: mandatory(),
         detail: Detail::Full,
         near: Vec::new(),
     }
-}
-
-fn head_task(story: &StoryId, task: &Item) -> Chosen {
-    head(task, format!("Story/{story}-HAS_TASK->{}", task.key()))
 }
 
 impl Sieve<'_> {
@@ -184,8 +201,13 @@ impl Sieve<'_> {
             });
             let window = window(&chosen, budget, &rows);
             for beyond in chosen.drain(window..) {
-                let detail = "behind more than the budget can hold";
-                self.out(section, &beyond.key, Reason::Budget, detail);
+                self.excluded.push(Excluded {
+                    section,
+                    kind: beyond.key.entity,
+                    id: beyond.key.id,
+                    reason: Reason::Budget,
+                    detail: String::new(),
+                });
             }
             let read = chosen.iter().filter(|c| c.key.entity != Entity::Relation);
             fetch.extend(read.map(|c| c.key.clone()));

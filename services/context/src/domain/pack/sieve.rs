@@ -3,13 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_types::StoryId;
-use serde_json::Value;
-
+use super::receipt::Points;
 use super::score::{Links, by_age, is_of};
 use super::select::{Chosen, Detail};
-use super::{Assembler, Excluded, Reason, RelationKind, Score, Section, StoryGraph};
-use crate::domain::{Entity, Item, Key, Props, Scope, Viewer};
+use super::{Assembler, DecisionEdge, Excluded, Reason, RelationKind, Section, StoryGraph};
+use crate::domain::{Entity, Item, Key, Scope, Viewer};
+use fleet_types::StoryId;
 
 /// Most milestones and phase changes that are told.
 const TIMELINE: usize = 10;
@@ -36,7 +35,7 @@ pub(super) fn own<'a>(story: &StoryId, items: &'a [Item]) -> BTreeMap<&'a str, &
 /// The items, the newest by `time` first; ties in order of ids.
 fn newest_first<'a>(items: impl Iterator<Item = &'a Item>, time: &str) -> Vec<&'a Item> {
     let mut items: Vec<_> = items.collect();
-    items.sort_by_key(|item| (Reverse(item.text(time)), item.key()));
+    items.sort_by_cached_key(|item| (Reverse(item.text(time)), item.key()));
     items
 }
 
@@ -72,18 +71,22 @@ impl<'a> Sieve<'a> {
         scoped
     }
 
-    fn choose(&mut self, section: Section, item: &Key, via: &str, score: Score, detail: Detail) {
-        let path = format!("Story/{}-{via}->{item}", self.story);
-        self.put(
-            section,
-            Chosen {
-                key: item.clone(),
-                path,
-                score,
-                detail,
-                near: Vec::new(),
-            },
-        );
+    fn choose(
+        &mut self,
+        section: Section,
+        item: &Key,
+        via: &'static str,
+        score: Points,
+        detail: Detail,
+    ) {
+        let chosen = Chosen {
+            key: item.clone(),
+            via,
+            score,
+            detail,
+            near: Vec::new(),
+        };
+        self.put(section, chosen);
     }
 
     pub fn put(&mut self, section: Section, chosen: Chosen) {
@@ -129,7 +132,7 @@ impl<'a> Sieve<'a> {
             } else {
                 Detail::Min
             };
-            self.choose(section, task.key(), "HAS_TASK", score, detail);
+            self.choose(section, task.key(), "-HAS_TASK->", score, detail);
         }
         named
     }
@@ -149,21 +152,21 @@ impl<'a> Sieve<'a> {
             .filter(|r| r.story() == Some(self.story) && r.text("verdict") == "rejected")
             .map(Item::id)
             .collect();
-        let gone = |id: &str| fallen(decisions[id], rejected.contains(id));
+        let gone = |d: &Item| fallen(d, rejected.contains(d.id()));
         let mut successors: BTreeMap<&str, &str> = BTreeMap::new();
         for edge in &graph.edges {
             if edge.kind == RelationKind::Supersedes
                 && let Some(new) = decisions.get(edge.from.as_str())
                 && let Some(old) = decisions.get(edge.to.as_str())
-                && takes_place(new, old, gone(new.id()))
+                && takes_place(new, old, gone(new))
             {
                 let successor = successors.entry(old.id()).or_insert(new.id());
                 *successor = (*successor).min(new.id());
             }
         }
-        let stands = |id: &str| gone(id).is_none() && !successors.contains_key(id);
+        let stands = |d: &Item| gone(d).is_none() && !successors.contains_key(d.id());
         let by_age = newest_first(decisions.values().copied(), "created_at");
-        let standing: Vec<&Item> = by_age.iter().copied().filter(|d| stands(d.id())).collect();
+        let standing: Vec<&Item> = by_age.iter().copied().filter(|d| stands(d)).collect();
         let relevant = links.relevant(&standing);
         let global = self.has(Scope::DecisionsGlobal);
         let role = self.has(Scope::DecisionsRelevantRole);
@@ -178,7 +181,7 @@ impl<'a> Sieve<'a> {
                 self.out(section, key, Reason::Superseded, detail);
                 continue;
             }
-            if let Some((reason, detail)) = gone(id) {
+            if let Some((reason, detail)) = gone(decision) {
                 self.out(section, key, reason, detail);
                 continue;
             }
@@ -188,15 +191,14 @@ impl<'a> Sieve<'a> {
                 self.out(section, key, Reason::OutOfScope, detail);
                 continue;
             }
-            let settled = matches!(
-                decision.text("status").to_ascii_uppercase().as_str(),
-                "APPROVED" | "IMPLEMENTED"
-            );
+            let status = decision.text("status");
+            let settled = ["APPROVED", "IMPLEMENTED"];
+            let settled = settled.iter().any(|s| status.eq_ignore_ascii_case(s));
             let affected = links.affects.get(id).into_iter().flatten();
             let near = affected.filter(|t| named.contains(*t));
             let chosen = Chosen {
                 key: key.clone(),
-                path: format!("Story/{}-HAS_DECISION->{key}", self.story),
+                via: "-HAS_DECISION->",
                 score: links.decision(decision, settled, rank),
                 detail: if global || of_role {
                     Detail::Full
@@ -210,33 +212,28 @@ impl<'a> Sieve<'a> {
         relevant.len()
     }
 
-    /// Relations between decisions; gives them as items, by id.
+    /// Relations between decisions; gives those that were chosen as items, by id.
     pub fn relations(
         &mut self,
         graph: &StoryGraph,
         decisions: &BTreeMap<&str, &Item>,
     ) -> BTreeMap<String, Item> {
         let section = Section::Relations;
-        let chosen: BTreeMap<String, Score> = self
-            .sections
-            .get(&Section::Decisions)
+        let chosen = self.sections.get(&Section::Decisions);
+        let chosen: BTreeMap<String, Points> = chosen
             .into_iter()
             .flatten()
-            .map(|d| (d.key.id.clone(), d.score.clone()))
+            .map(|d| (d.key.id.clone(), d.score))
             .collect();
         let scoped = self.has(Scope::DepsDecisions) || self.has(Scope::DepsRelevant);
+        let between = |edge: &&DecisionEdge| edge.kind != RelationKind::Affects;
+        let edges: BTreeSet<&DecisionEdge> = graph.edges.iter().filter(between).collect();
         let mut items = BTreeMap::new();
-        for edge in &graph.edges {
+        for edge in edges {
             let Some(from) = decisions.get(edge.from.as_str()) else {
                 continue;
             };
-            let item = (edge.kind != RelationKind::Affects)
-                .then(|| relation(self.story, &edge.from, edge.kind, &edge.to))
-                .flatten();
-            let Some(item) = item.filter(|item| !items.contains_key(item.id())) else {
-                continue;
-            };
-            items.insert(item.id().to_owned(), item.clone());
+            let item = Item::relation(self.story, &edge.from, edge.kind.as_str(), &edge.to);
             let key = item.key();
             let to = decisions.get(edge.to.as_str());
             if !self.sees(from) || to.is_some_and(|to| !self.sees(to)) {
@@ -248,18 +245,13 @@ impl<'a> Sieve<'a> {
             } else if let Some(score) = chosen.get(&edge.from) {
                 let chosen = Chosen {
                     key: key.clone(),
-                    path: format!(
-                        "Story/{}-HAS_DECISION->{}-{}->Decision/{}",
-                        self.story,
-                        from.key(),
-                        edge.kind,
-                        edge.to
-                    ),
-                    score: score.clone(),
+                    via: "-HAS_DECISION->",
+                    score: *score,
                     detail: Detail::Full,
                     near: vec![edge.from.clone()],
                 };
                 self.put(section, chosen);
+                items.insert(key.id.clone(), item);
             } else {
                 let detail = format!("{} is left out", edge.from);
                 self.out(section, key, Reason::OutOfScope, detail);
@@ -273,18 +265,18 @@ impl<'a> Sieve<'a> {
         let scoped = self.has(Scope::PlanHeader);
         let mut plans: Vec<_> = own(self.story, &graph.plans).into_values().collect();
         plans.sort_by_key(|plan| (Reverse(plan.number("number")), plan.key()));
-        self.only_first(section, &plans, "HAS_PLAN", scoped);
+        self.only_first(section, &plans, "-HAS_PLAN->", scoped);
     }
 
     pub fn summaries(&mut self, graph: &StoryGraph) {
         let scoped = self.has(Scope::SummaryLast);
         let summaries = own(self.story, &graph.summaries);
         let newest = newest_first(summaries.into_values(), "created_at");
-        self.only_first(Section::Summary, &newest, "HAS_SUMMARY", scoped);
+        self.only_first(Section::Summary, &newest, "-HAS_SUMMARY->", scoped);
     }
 
     /// Chooses the first of the items that the role may see; it takes the place of the others.
-    fn only_first(&mut self, section: Section, items: &[&Item], via: &str, scoped: bool) {
+    fn only_first(&mut self, section: Section, items: &[&Item], via: &'static str, scoped: bool) {
         let mut first: Option<&str> = None;
         for item in items {
             if !self.admitted(section, item, scoped) {
@@ -307,15 +299,8 @@ impl<'a> Sieve<'a> {
         if let Some(epic) = graph.epic.as_ref().filter(|epic| !epic.is_deleted()) {
             let scoped = self.has(Scope::CaseHeader);
             if self.admitted(Section::Epic, epic, scoped) {
-                let path = format!("Story/{}<-CONTAINS-{}", self.story, epic.key());
-                let chosen = Chosen {
-                    key: epic.key().clone(),
-                    path,
-                    score: by_age(0),
-                    detail: Detail::Full,
-                    near: Vec::new(),
-                };
-                self.put(Section::Epic, chosen);
+                let (key, via) = (epic.key(), "<-CONTAINS-");
+                self.choose(Section::Epic, key, via, by_age(0), Detail::Full);
             }
         }
     }
@@ -336,8 +321,8 @@ impl<'a> Sieve<'a> {
                 continue;
             }
             let via = match item.entity() {
-                Entity::Phase => "HAS_PHASE",
-                _ => "HAS_EVENT",
+                Entity::Phase => "-HAS_PHASE->",
+                _ => "-HAS_EVENT->",
             };
             self.choose(section, item.key(), via, by_age(rank), Detail::Full);
             rank += 1;
@@ -347,13 +332,18 @@ impl<'a> Sieve<'a> {
 
 /// Why a decision does not hold any more.
 fn fallen(decision: &Item, rejected: bool) -> Option<(Reason, &'static str)> {
-    match decision.text("status").to_ascii_uppercase().as_str() {
-        "SUPERSEDED" => Some((Reason::Superseded, "")),
-        "REJECTED" => Some((Reason::Stale, "rejected")),
-        "DEPRECATED" => Some((Reason::Stale, "deprecated")),
-        _ if rejected => Some((Reason::Stale, "rejected by the product owner")),
-        _ => None,
+    let status = decision.text("status");
+    let is = |word: &str| status.eq_ignore_ascii_case(word);
+    if is("SUPERSEDED") {
+        return Some((Reason::Superseded, ""));
     }
+    if is("REJECTED") {
+        return Some((Reason::Stale, "rejected"));
+    }
+    if is("DEPRECATED") {
+        return Some((Reason::Stale, "deprecated"));
+    }
+    rejected.then_some((Reason::Stale, "rejected by the product owner"))
 }
 
 /// Whether a decision takes the place of an older one. Only what is newer can, so there are no
@@ -364,19 +354,4 @@ fn takes_place(new: &Item, old: &Item, new_fell: Option<(Reason, &str)>) -> bool
     let proposed = |d: &Item| d.text("status").eq_ignore_ascii_case("PROPOSED");
     let rejected = new_fell.is_some_and(|(_, why)| why.starts_with("rejected"));
     age(new) > age(old) && !rejected && (!proposed(new) || proposed(old))
-}
-
-fn relation(story: &StoryId, from: &str, kind: RelationKind, to: &str) -> Option<Item> {
-    let mut props = Props::new();
-    let id = format!("{from}-{kind}->{to}");
-    for (name, value) in [
-        ("relation_id", id.as_str()),
-        ("story_id", story.as_str()),
-        ("from_id", from),
-        ("relation_type", kind.as_str()),
-        ("to_id", to),
-    ] {
-        props.insert(name.to_owned(), Value::from(value));
-    }
-    Item::read(Entity::Relation, &props, "").ok()
 }
