@@ -1,0 +1,273 @@
+//! How often each answer goes to the store, what is kept, and what happens without the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fleet_cache::{Cache, CacheError, Key, Stored};
+use fleet_context::Config;
+use fleet_graph::EdgeType;
+use fleet_graph::Label;
+use fleet_proto::context::v1 as pb;
+use serde_json::json;
+use tonic::Code;
+
+use crate::seed::{Seed, key};
+use crate::world::{World, ask, code, on_every_backend};
+
+on_every_backend!(
+    an_answer_costs_two_round_trips_and_one_when_it_is_kept,
+    five_roles_cost_two_round_trips,
+    a_story_that_moves_is_read_again,
+    replicas_give_the_same_bytes_and_share_what_they_keep,
+);
+
+async fn an_answer_costs_two_round_trips_and_one_when_it_is_kept(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let task = format!("T-{}", world.tag);
+    seed.task(&task, "developer", &[]).await;
+    seed.decision(&format!("DEC-{}", world.tag), 1, json!({}))
+        .await;
+    let question = || pb::GetContextRequest {
+        subtask_id: task.clone(),
+        include_receipt: true,
+        ..ask(&seed.story, "DEV", "build")
+    };
+    a.store.trips();
+    let first = a.must(question()).await;
+    assert_eq!(a.store.trips(), 2, "the first answer");
+    for _ in 0..3 {
+        let kept = a.must(question()).await;
+        assert_eq!(a.store.trips(), 1, "an answer that was kept");
+        assert_eq!(kept, first, "receipt and all");
+    }
+    let without = a
+        .must(pb::GetContextRequest {
+            include_receipt: false,
+            ..question()
+        })
+        .await;
+    assert_eq!((without.receipt, a.store.trips()), (None, 1));
+    assert_eq!(a.counted("fleet_context_packs_total{from=\"made\"}"), 1);
+    assert_eq!(a.counted("fleet_context_packs_total{from=\"kept\"}"), 4);
+
+    // Each question has an answer of its own.
+    let other = a
+        .must(pb::GetContextRequest {
+            token_budget: 1_000,
+            ..question()
+        })
+        .await;
+    assert_eq!(a.store.trips(), 2);
+    assert_eq!(other.token_budget, 1_000);
+    assert!(other.token_count <= 1_000);
+
+    // A change is an invalidation.
+    seed.decision(&format!("DEC-{}-2", world.tag), 2, json!({}))
+        .await;
+    let overtaken = a.must(question()).await;
+    assert_eq!(a.store.trips(), 3, "found out by one, then as ever");
+    assert_ne!(overtaken.graph_version, first.graph_version);
+    assert_ne!(overtaken.hash, first.hash);
+    assert!(overtaken.context.contains(&format!("DEC-{}-2", world.tag)));
+    assert_eq!(a.must(question()).await, overtaken);
+    assert_eq!(a.store.trips(), 1);
+
+    // Many at once: one of them reads, the others make sure.
+    let together = pb::GetContextRequest {
+        token_budget: 1_234,
+        ..question()
+    };
+    let calls = (0..16).map(|_| a.must(together.clone()));
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+    assert!(a.store.trips() <= 2 + 15, "not twice each");
+    a.stop().await;
+}
+
+async fn five_roles_cost_two_round_trips(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    for role in ["developer", "qa", "devops", "data", "architect"] {
+        let task = format!("T-{}-{role}", world.tag);
+        seed.task(&task, role, &[]).await;
+        let decision = format!("DEC-{}-{role}", world.tag);
+        seed.decision(&decision, 1, json!({})).await;
+        seed.relate(&decision, EdgeType::Affects, key(Label::Task, task))
+            .await;
+    }
+    a.store.trips();
+    let roles = ["developer", "qa", "devops", "data", "architect"];
+    let answer = a
+        .client
+        .clone()
+        .rehydrate_session(pb::RehydrateSessionRequest {
+            case_id: seed.story.clone(),
+            roles: roles.map(str::to_owned).to_vec(),
+            include_timeline: true,
+            include_summaries: true,
+            ..pb::RehydrateSessionRequest::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(a.store.trips(), 2);
+    assert_eq!(answer.packs.len(), 5);
+    for (role, pack) in &answer.packs {
+        let all = matches!(role.as_str(), "qa" | "architect");
+        assert_eq!(pack.subtasks.len(), if all { 5 } else { 1 }, "{role}");
+    }
+    a.stop().await;
+}
+
+/// What changes between the two round trips is read again, and never kept as what it is not.
+async fn a_story_that_moves_is_read_again(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let decision = |n: usize| format!("DEC-{}-{n}", world.tag);
+    seed.decision(&decision(0), 0, json!({})).await;
+    a.store.trips();
+    let mut change = seed.change(|_| {});
+    seed.put_decision(&mut change, &decision(1), 1, json!({}));
+    a.store.move_meanwhile(change);
+    seed.moved();
+    let answer = a.must(ask(&seed.story, "architect", "DESIGN")).await;
+    assert_eq!(a.store.trips(), 4);
+    assert!(answer.context.contains(&decision(1)), "the later one, too");
+    assert_eq!(answer.warnings, Vec::<String>::new());
+    assert_eq!(a.counted("fleet_context_moved_reads_total"), 1);
+    let again = a.must(ask(&seed.story, "architect", "DESIGN")).await;
+    assert_eq!((again, a.store.trips()), (answer, 1));
+
+    // It never comes to rest: an answer that says so, and is not kept.
+    let restless = pb::GetContextRequest {
+        token_budget: 3_000,
+        ..ask(&seed.story, "architect", "DESIGN")
+    };
+    let mut changes = Vec::new();
+    for n in 2..8 {
+        let mut change = seed.change(|_| {});
+        seed.put_decision(&mut change, &decision(n), n, json!({}));
+        seed.moved();
+        changes.push(change);
+    }
+    // Taken from the end.
+    for change in changes.into_iter().rev() {
+        a.store.move_meanwhile(change);
+    }
+    let answer = a.must(restless.clone()).await;
+    assert_eq!(answer.warnings, ["the story changed while it was read"]);
+    a.store.trips();
+    let settled = a.must(restless).await;
+    assert_eq!((a.store.trips(), settled.warnings.len()), (2, 0));
+    assert!(settled.context.contains(&decision(7)));
+    a.stop().await;
+}
+
+async fn replicas_give_the_same_bytes_and_share_what_they_keep(world: &World) {
+    let (a, b) = (world.replica().await, world.replica().await);
+    let store = world.backends().await.store;
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    for n in 0..20 {
+        let decision = format!("DEC-{}-{n:02}", world.tag);
+        seed.decision(&decision, n % 3, json!({})).await;
+    }
+    let question = ask(&seed.story, "qa", "DESIGN");
+    let first = a.must(question.clone()).await;
+    b.store.trips();
+    assert_eq!(b.must(question.clone()).await, first);
+    assert_eq!(b.store.trips(), 1, "kept by the other one");
+    // Without anything kept, the same again.
+    let mut backends = world.backends().await;
+    backends.cache = Arc::new(Gone);
+    let alone = world.replica_with(backends, Config::default()).await;
+    alone.store.trips();
+    let made = alone.must(question.clone()).await;
+    assert_eq!((&made.hash, &made.context), (&first.hash, &first.context));
+    assert_eq!(made, first);
+    assert_eq!(alone.store.trips(), 2, "a lost cache costs time only");
+    assert_eq!(alone.must(question.clone()).await, first);
+    alone.store.cut_off(true);
+    let stale = pb::GetContextRequest {
+        allow_stale: true,
+        ..question
+    };
+    assert_eq!(code(alone.get(stale).await), Code::Unavailable);
+    alone.store.cut_off(false);
+    alone.stop().await;
+    a.stop().await;
+    b.stop().await;
+}
+
+/// A cache that is away.
+struct Gone;
+
+#[async_trait]
+impl Cache for Gone {
+    fn name(&self) -> &'static str {
+        "gone"
+    }
+
+    async fn get(&self, _: &Key, within: Duration) -> Result<Option<Bytes>, CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+
+    async fn set(
+        &self,
+        _: &Key,
+        _: Bytes,
+        _: Duration,
+        within: Duration,
+    ) -> Result<Stored, CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+
+    async fn delete(&self, _: &Key, within: Duration) -> Result<(), CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+
+    async fn ping(&self, within: Duration) -> Result<(), CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_store_only_what_is_kept_is_told_and_marked() {
+    let world = World::embedded();
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let seed = Seed::story(&*store, "s-1").await;
+    let question = ask(&seed.story, "developer", "BUILD");
+    let fresh = a.must(question.clone()).await;
+    assert!(!fresh.stale);
+
+    a.store.cut_off(true);
+    assert_eq!(code(a.get(question.clone()).await), Code::Unavailable);
+    let lenient = pb::GetContextRequest {
+        allow_stale: true,
+        include_receipt: true,
+        ..question.clone()
+    };
+    let stale = a.must(lenient.clone()).await;
+    assert!(stale.stale);
+    assert_eq!((&stale.context, &stale.hash), (&fresh.context, &fresh.hash));
+    assert_eq!(stale.receipt.unwrap().hash, fresh.hash);
+    let never = pb::GetContextRequest {
+        token_budget: 999,
+        ..lenient.clone()
+    };
+    assert_eq!(code(a.get(never).await), Code::Unavailable);
+    let session = pb::RehydrateSessionRequest {
+        case_id: seed.story.clone(),
+        roles: vec!["qa".to_owned()],
+        ..pb::RehydrateSessionRequest::default()
+    };
+    let refused = a.client.clone().rehydrate_session(session).await;
+    assert_eq!(code(refused), Code::Unavailable);
+
+    a.store.cut_off(false);
+    let again = a.must(lenient).await;
+    assert!(!again.stale, "provably current");
+    a.stop().await;
+}

@@ -1,0 +1,137 @@
+//! StreamContextUpdates: a snapshot, then what changes, as far as the role may hear of it.
+
+use fleet_context::Config;
+use fleet_proto::context::v1 as pb;
+use fleet_proto::context::v1::stream_context_updates_response::Kind;
+use tonic::Code;
+
+use crate::seed::Seed;
+use crate::world::{World, code, next, on_every_backend};
+
+on_every_backend!(a_watcher_gets_the_state_and_then_every_change);
+
+fn watch(story: &str, role: &str) -> pb::StreamContextUpdatesRequest {
+    pb::StreamContextUpdatesRequest {
+        story_id: story.to_owned(),
+        role: role.to_owned(),
+    }
+}
+
+fn change(story: &str, kind: &str, id: &str, payload: &str) -> pb::UpdateContextRequest {
+    pb::UpdateContextRequest {
+        story_id: story.to_owned(),
+        role: "architect".to_owned(),
+        changes: vec![pb::ContextChange {
+            operation: "CREATE".to_owned(),
+            entity_type: kind.to_owned(),
+            entity_id: id.to_owned(),
+            payload: payload.to_owned(),
+            reason: String::new(),
+        }],
+        ..pb::UpdateContextRequest::default()
+    }
+}
+
+async fn a_watcher_gets_the_state_and_then_every_change(world: &World) {
+    let (a, b) = (world.replica().await, world.replica().await);
+    let store = world.backends().await.store;
+    let seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let other = Seed::story(&*store, &format!("s-{}0", world.tag)).await;
+    let story = seed.story.as_str();
+    let mut client = a.client.clone();
+    let mut updates = client
+        .stream_context_updates(watch(story, "developer"))
+        .await
+        .unwrap()
+        .into_inner();
+    let snapshot = next(&mut updates).await;
+    assert_eq!(snapshot.kind(), Kind::Snapshot);
+    assert_eq!((snapshot.version, snapshot.phase.as_str()), (1, "DESIGN"));
+    assert_eq!((snapshot.decisions, snapshot.changed.len()), (0, 0));
+
+    // Made by another replica; the other story's is not told.
+    let mut elsewhere = b.client.clone();
+    let payload = r#"{"title": "Use it", "rationale": "It is there"}"#;
+    for (of, id) in [(&*other.story, "b"), (story, "a")] {
+        let id = format!("DEC-{}-{id}", world.tag);
+        let made = change(of, "DECISION", &id, payload);
+        elsewhere.update_context(made).await.unwrap();
+    }
+    let told = next(&mut updates).await;
+    assert_eq!((told.kind(), told.story_id.as_str()), (Kind::Change, story));
+    assert_eq!(told.version, 2);
+    assert_eq!(told.changed, [format!("decision:DEC-{}-a", world.tag)]);
+    assert_eq!(told.hash.len(), 16);
+    assert_ne!(told.graph_version, snapshot.graph_version);
+    let mut again = client
+        .stream_context_updates(watch(story, "po"))
+        .await
+        .unwrap()
+        .into_inner();
+    let snapshot = next(&mut again).await;
+    assert_eq!((snapshot.version, snapshot.decisions), (2, 1));
+    assert_eq!(snapshot.graph_version, told.graph_version);
+
+    let moved = pb::TransitionPhaseRequest {
+        story_id: story.to_owned(),
+        from_phase: "DESIGN".to_owned(),
+        to_phase: "BUILD".to_owned(),
+        ..pb::TransitionPhaseRequest::default()
+    };
+    elsewhere.transition_phase(moved).await.unwrap();
+    for updates in [&mut updates, &mut again] {
+        let mut told = next(updates).await;
+        while told.version < 3 {
+            told = next(updates).await;
+        }
+        assert_eq!((told.version, told.phase.as_str()), (3, "BUILD"));
+        assert!(
+            told.changed.contains(&"phase:BUILD".to_owned()),
+            "{:?}",
+            told.changed
+        );
+    }
+    let refused = client.stream_context_updates(watch("s-nobody", "po")).await;
+    assert_eq!(code(refused), Code::NotFound);
+    let refused = client.stream_context_updates(watch("nobody", "boss")).await;
+    assert_eq!(code(refused), Code::InvalidArgument);
+    drop((updates, again));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_so_many_places_and_a_stop_ends_the_streams() {
+    let world = World::embedded();
+    let config = Config {
+        max_watchers: 1,
+        ..Config::default()
+    };
+    let a = world.replica_with(world.backends().await, config).await;
+    let store = world.backends().await.store;
+    Seed::story(&*store, "s-1").await;
+    let mut client = a.client.clone();
+    let mut first = client
+        .stream_context_updates(watch("s-1", "qa"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(next(&mut first).await.kind(), Kind::Snapshot);
+    let second = client.stream_context_updates(watch("s-1", "qa")).await;
+    assert_eq!(code(second), Code::ResourceExhausted);
+    // A place that was given back is there again.
+    drop(first);
+    let mut third = crate::world::eventually("a free place", || {
+        let mut client = client.clone();
+        async move {
+            let stream = client.stream_context_updates(watch("s-1", "qa")).await;
+            stream.ok().map(tonic::Response::into_inner)
+        }
+    })
+    .await;
+    assert_eq!(next(&mut third).await.kind(), Kind::Snapshot);
+    drop(client);
+    a.stop().await;
+    let ended = third.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+}
