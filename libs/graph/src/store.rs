@@ -161,10 +161,7 @@ pub trait GraphStore: Send + Sync {
     async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError>;
 
     /// A few columns of everything near a node. One round trip.
-    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
-        let _ = (sketch, deadline);
-        Err(ReadError::Invalid("sketch".to_owned()))
-    }
+    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError>;
 
     /// The versions around a node and, in the same round trip, the nodes with these keys (as
     /// [`Self::get`] gives them).
@@ -173,16 +170,10 @@ pub trait GraphStore: Send + Sync {
         digest: &Digest,
         keys: &[NodeKey],
         deadline: Deadline,
-    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
-        let _ = (digest, keys, deadline);
-        Err(ReadError::Invalid("digest".to_owned()))
-    }
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError>;
 
     /// Nodes that have all the words of a search. One round trip.
-    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
-        let _ = (search, deadline);
-        Err(ReadError::Invalid("search".to_owned()))
-    }
+    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError>;
 
     /// Whether the store answers.
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable>;

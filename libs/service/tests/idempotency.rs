@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_graph::{
-    Commit, CommitError, Deadline, GraphStore, Index, Node, NodeKey, Owner, Page, PastRequest,
-    ReadError, Receipt, RequestKey, Scan, Subgraph, Total, Unavailable, Walk,
+    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Node, NodeKey, Owner,
+    Page, PastRequest, ReadError, Receipt, RequestKey, Scan, Search, Sketch, Sketched, Subgraph,
+    Total, Unavailable, Walk,
 };
 use fleet_proto::workflow::v1::{RenewClaimRequest, RenewClaimResponse};
 use fleet_service::{Call, Fault, Idempotency, Reason, SystemIds, idempotent};
@@ -69,6 +70,20 @@ impl GraphStore for Requests {
         Err(ReadError::Invalid("no nodes here".to_owned()))
     }
     async fn walk(&self, _: &Walk, _: Deadline) -> Result<Subgraph, ReadError> {
+        Err(ReadError::Invalid("no nodes here".to_owned()))
+    }
+    async fn sketch(&self, _: &Sketch, _: Deadline) -> Result<Sketched, ReadError> {
+        Err(ReadError::Invalid("no nodes here".to_owned()))
+    }
+    async fn digest(
+        &self,
+        _: &Digest,
+        _: &[NodeKey],
+        _: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        Err(ReadError::Invalid("no nodes here".to_owned()))
+    }
+    async fn search(&self, _: &Search, _: Deadline) -> Result<Hits, ReadError> {
         Err(ReadError::Invalid("no nodes here".to_owned()))
     }
     async fn ping(&self, _: Deadline) -> Result<(), Unavailable> {

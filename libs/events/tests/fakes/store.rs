@@ -5,8 +5,9 @@ use std::{
 
 use async_trait::async_trait;
 use fleet_graph::{
-    Commit, CommitError, Deadline, GraphStore, Index, Node, NodeKey, Outbox, OutboxEvent, Page,
-    PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan, Subgraph, Total, Unavailable, Walk,
+    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Node, NodeKey,
+    Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan, Search,
+    Sketch, Sketched, Subgraph, Total, Unavailable, Walk,
 };
 use fleet_types::{EventId, Timestamp};
 
@@ -145,6 +146,30 @@ impl GraphStore for MemoryStore {
 
     async fn walk(&self, _: &Walk, _: Deadline) -> Result<Subgraph, ReadError> {
         Ok(Subgraph::default())
+    }
+
+    async fn sketch(&self, sketch: &Sketch, _: Deadline) -> Result<Sketched, ReadError> {
+        Ok(Sketched {
+            root: None,
+            branches: vec![Default::default(); sketch.branches.len()],
+        })
+    }
+
+    async fn digest(
+        &self,
+        digest: &Digest,
+        keys: &[NodeKey],
+        _: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        let digested = Digested {
+            root: None,
+            paths: vec![Default::default(); digest.paths.len()],
+        };
+        Ok((digested, vec![None; keys.len()]))
+    }
+
+    async fn search(&self, _: &Search, _: Deadline) -> Result<Hits, ReadError> {
+        Ok(Hits::default())
     }
 
     async fn ping(&self, _: Deadline) -> Result<(), Unavailable> {

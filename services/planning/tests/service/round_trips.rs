@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use fleet_graph::{
-    Commit, CommitError, Deadline, GraphStore, Index, Label, Node, NodeKey, Outbox, OutboxEvent,
-    Owner, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan, Store, Subgraph,
-    Total, Unavailable, Walk,
+    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Label, Node, NodeKey,
+    Outbox, OutboxEvent, Owner, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan,
+    Search, Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
 };
 use fleet_planning::Config;
 use fleet_proto::planning::v2 as pb;
@@ -125,6 +125,26 @@ impl GraphStore for Watched {
     async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError> {
         self.read()?;
         self.inner.walk(walk, deadline).await
+    }
+
+    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
+        self.read()?;
+        self.inner.sketch(sketch, deadline).await
+    }
+
+    async fn digest(
+        &self,
+        digest: &Digest,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        self.read()?;
+        self.inner.digest(digest, keys, deadline).await
+    }
+
+    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
+        self.read()?;
+        self.inner.search(search, deadline).await
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {
