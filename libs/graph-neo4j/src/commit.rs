@@ -99,7 +99,7 @@ async fn attempt(plan: &Plan<'_>, lease: &Lease) -> Result<Outcome, Fault> {
 
 /// Longest message that the driver sends in one piece, less what surrounds text and
 /// parameters in it.
-const ONE_PIECE: usize = 8 * 1024 - 128;
+pub(crate) const ONE_PIECE: usize = 8 * 1024 - 128;
 
 async fn apply(plan: &Plan<'_>, lease: &Lease) -> Result<(), Fault> {
     let (first, second) = plan.statements();
