@@ -30,10 +30,11 @@ async fn an_answer_costs_two_round_trips_and_one_when_it_is_kept(world: &World) 
     seed.task(&task, "developer", &[]).await;
     seed.decision(&format!("DEC-{}", world.tag), 1, json!({}))
         .await;
+    let story = seed.story.clone();
     let question = || pb::GetContextRequest {
         subtask_id: task.clone(),
         include_receipt: true,
-        ..ask(&seed.story, "DEV", "build")
+        ..ask(&story, "DEV", "build")
     };
     a.store.trips();
     let first = a.must(question()).await;

@@ -12,6 +12,7 @@ use crate::world::{World, ask, on_every_backend, soon};
 on_every_backend!(
     cycles_and_edges_to_what_is_gone_do_no_harm,
     one_damaged_row_is_left_out_and_named,
+    a_row_that_is_no_node_any_more_is_left_out_too,
     ids_that_begin_alike_never_mix,
     five_thousand_decisions_are_chosen_from,
 );
@@ -49,7 +50,8 @@ async fn cycles_and_edges_to_what_is_gone_do_no_harm(world: &World) {
         .await;
     seed.relate(&id(3), EdgeType::Affects, key(Label::Task, &*task))
         .await;
-    let question = || with_receipt(ask(&seed.story, "architect", "DESIGN"));
+    let story = seed.story.clone();
+    let question = || with_receipt(ask(&story, "architect", "DESIGN"));
     let before = a.must(question()).await;
     assert_eq!(before.warnings, Vec::<String>::new());
 
@@ -134,7 +136,7 @@ async fn one_damaged_row_is_left_out_and_named(world: &World) {
         fleet_graph::Owner::Planning,
         fleet_types::Clock::now(&fleet_service::SystemClock),
     );
-    let row = json!({"task_id": bad_task, "story_id": seed.story, "title": ["no", 1]});
+    let row = json!({"task_id": bad_task, "story_id": seed.story, "title": ["no", "text"]});
     commit
         .create(key(Label::Task, &*bad_task), at(2), props(row))
         .relate(
@@ -181,6 +183,28 @@ async fn one_damaged_row_is_left_out_and_named(world: &World) {
         .into_inner();
     assert_eq!(session.warnings.len(), 3, "{:?}", session.warnings);
     assert_eq!(session.packs["architect"].decisions.len(), 1);
+    a.stop().await;
+}
+
+/// Its version cannot be told, so that it takes a second look to know that nothing moved.
+async fn a_row_that_is_no_node_any_more_is_left_out_too(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let (good, bad) = (
+        format!("T-{}-good", world.tag),
+        format!("T-{}-bad", world.tag),
+    );
+    seed.task(&good, "developer", &[]).await;
+    seed.task(&bad, "developer", &[]).await;
+    a.store.damage(key(Label::Task, &*bad));
+    a.store.trips();
+    let answer = a.must(ask(&seed.story, "developer", "BUILD")).await;
+    assert_eq!(a.store.trips(), 4);
+    assert!(answer.context.contains(&good) && !answer.context.contains(&bad));
+    let warning = format!("Task/{bad} could not be read and was left out");
+    assert_eq!(answer.warnings, [warning]);
+    let kept = a.must(ask(&seed.story, "developer", "BUILD")).await;
+    assert_eq!((kept, a.store.trips()), (answer, 1));
     a.stop().await;
 }
 

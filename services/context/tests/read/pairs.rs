@@ -188,6 +188,7 @@ async fn what_is_written_is_read_everywhere(world: &World) {
         .update_story(planning::UpdateStoryRequest {
             story_id: story.clone(),
             title: Some("Egret story".to_owned()),
+            updated_by: "ana".to_owned(),
             ..planning::UpdateStoryRequest::default()
         })
         .await

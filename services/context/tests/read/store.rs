@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use fleet_graph::{
-    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Node, NodeKey,
-    Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan, Search,
-    Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
+    Commit, CommitError, CorruptRow, Deadline, Digest, Digested, GraphStore, Hits, Index, Node,
+    NodeKey, Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan,
+    Search, Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
 };
 use fleet_types::{EventId, Timestamp};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct Watched {
     away: AtomicBool,
     /// Applied behind the next sketches, one for each.
     between: Mutex<Vec<Commit>>,
+    /// Does not read as a node.
+    damaged: Mutex<Option<NodeKey>>,
 }
 
 impl Watched {
@@ -29,6 +31,7 @@ impl Watched {
             reads: AtomicU32::new(0),
             away: AtomicBool::new(false),
             between: Mutex::default(),
+            damaged: Mutex::default(),
         })
     }
 
@@ -44,6 +47,11 @@ impl Watched {
     /// Commits this behind the next sketch.
     pub fn move_meanwhile(&self, commit: Commit) {
         self.between.lock().unwrap().push(commit);
+    }
+
+    /// This node cannot be read in sketches from now on.
+    pub fn damage(&self, key: NodeKey) {
+        *self.damaged.lock().unwrap() = Some(key);
     }
 
     fn there(&self) -> Result<(), Unavailable> {
@@ -113,7 +121,19 @@ impl GraphStore for Watched {
 
     async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
         self.read()?;
-        let seen = self.inner.sketch(sketch, deadline).await?;
+        let mut seen = self.inner.sketch(sketch, deadline).await?;
+        if let Some(key) = &*self.damaged.lock().unwrap() {
+            for branch in &mut seen.branches {
+                let before = branch.nodes.len();
+                branch.nodes.retain(|node| node.key != *key);
+                if branch.nodes.len() < before {
+                    branch.corrupt.push(CorruptRow {
+                        key: key.clone(),
+                        problem: "no JSON".to_owned(),
+                    });
+                }
+            }
+        }
         let next = self.between.lock().unwrap().pop();
         if let Some(commit) = next {
             self.inner.commit(&commit, deadline).await.unwrap();
