@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use fleet_service::backends::BACKEND_KEYS;
 use fleet_service::config::{COMMON_KEYS, Key, Kind, Preset, service_keys};
-use fleet_topology::services::{PLANNING, WORKFLOW};
+use fleet_topology::services::{CONTEXT, PLANNING, WORKFLOW};
 
 /// Set: the tables are written into the document instead of compared with it.
 const UPDATE: &str = "FLEET_TEST_UPDATE_DOCS";
@@ -63,6 +63,7 @@ fn tables() -> Vec<(&'static str, Vec<Key>)> {
         BACKEND_KEYS,
         fleet_planning::KEYS,
         fleet_workflow::KEYS,
+        fleet_context::KEYS,
     ]
     .concat()
     .iter()
@@ -77,10 +78,12 @@ fn tables() -> Vec<(&'static str, Vec<Key>)> {
         ("fleet up", own.copied().collect()),
         ports(&PLANNING, "ports of fleet-planning"),
         ports(&WORKFLOW, "ports of fleet-workflow"),
+        ports(&CONTEXT, "ports of fleet-context"),
         ("every process", COMMON_KEYS.to_vec()),
         ("graph and bus", BACKEND_KEYS.to_vec()),
         ("planning", fleet_planning::KEYS.to_vec()),
         ("workflow", fleet_workflow::KEYS.to_vec()),
+        ("context", fleet_context::KEYS.to_vec()),
     ]
 }
 

@@ -76,7 +76,7 @@ fn commands_and_flags_are_those_of_the_binary() {
             let plain = command.replace(['[', ']'], " ");
             let words: Vec<&str> = plain.split_whitespace().skip(1).collect();
             let first = (*words.first().unwrap()).to_owned();
-            let nested = ["fsm", "parked", "streams"].contains(&first.as_str());
+            let nested = ["context", "fsm", "parked", "streams"].contains(&first.as_str());
             let subcommands: Vec<Vec<String>> = match words.get(1) {
                 Some(seconds) if nested => seconds
                     .split(['|', '\\'])

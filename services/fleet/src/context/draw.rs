@@ -36,20 +36,13 @@ pub fn node_type(id: &str) -> anyhow::Result<&'static str> {
 /// Mermaid, for Markdown.
 pub fn mermaid(graph: &Graph) -> String {
     let mut out = String::from("flowchart LR\n");
-    let names = names(graph);
     for (node, name) in nodes(graph).zip(0..) {
         let lines: Vec<String> = label(node).iter().map(|line| mermaid_text(line)).collect();
-        let label = lines.join("<br/>");
-        let _ = writeln!(out, "    n{name}[\"{label}\"]");
+        let _ = writeln!(out, "    n{name}[\"{}\"]", lines.join("<br/>"));
     }
-    for edge in &graph.relationships {
-        if let (Some(from), Some(to)) = (
-            names.get(edge.from_node_id.as_str()),
-            names.get(edge.to_node_id.as_str()),
-        ) {
-            let of = mermaid_text(&edge.r#type);
-            let _ = writeln!(out, "    n{from} -->|\"{of}\"| n{to}");
-        }
+    for (from, to, of) in edges(graph) {
+        let of = mermaid_text(of);
+        let _ = writeln!(out, "    n{from} -->|\"{of}\"| n{to}");
     }
     if graph.node.is_some() {
         out.push_str("    style n0 stroke-width:3px\n");
@@ -60,25 +53,19 @@ pub fn mermaid(graph: &Graph) -> String {
 /// DOT, for Graphviz.
 pub fn dot(graph: &Graph) -> String {
     let mut out = String::from("digraph context {\n    rankdir=LR;\n    node [shape=box];\n");
-    let names = names(graph);
     for (node, name) in nodes(graph).zip(0..) {
         let lines: Vec<String> = label(node).iter().map(|line| dot_text(line)).collect();
-        let label = lines.join("\\n");
         let bold = if name == 0 && graph.node.is_some() {
             ", penwidth=3"
         } else {
             ""
         };
+        let label = lines.join("\\n");
         let _ = writeln!(out, "    n{name} [label=\"{label}\"{bold}];");
     }
-    for edge in &graph.relationships {
-        if let (Some(from), Some(to)) = (
-            names.get(edge.from_node_id.as_str()),
-            names.get(edge.to_node_id.as_str()),
-        ) {
-            let of = dot_text(&edge.r#type);
-            let _ = writeln!(out, "    n{from} -> n{to} [label=\"{of}\"];");
-        }
+    for (from, to, of) in edges(graph) {
+        let of = dot_text(of);
+        let _ = writeln!(out, "    n{from} -> n{to} [label=\"{of}\"];");
     }
     out.push_str("}\n");
     out
@@ -88,15 +75,47 @@ fn nodes(graph: &Graph) -> impl Iterator<Item = &Node> {
     graph.node.iter().chain(&graph.neighbors)
 }
 
-/// A name of ours for each node: nobody else's word stands outside a label.
-fn names(graph: &Graph) -> BTreeMap<&str, usize> {
-    nodes(graph).map(|node| node.id.as_str()).zip(0..).collect()
+/// The relationships between nodes that are drawn, by the numbers that stand for those: nobody
+/// else's word stands outside a label.
+fn edges(graph: &Graph) -> impl Iterator<Item = (usize, usize, &str)> {
+    let mut numbers: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
+    for (node, number) in nodes(graph).zip(0..) {
+        let of = node.r#type.as_str();
+        numbers.entry(&node.id).or_default().push((number, of));
+    }
+    // A run has the id of its task, and a context that of its story.
+    let number = move |id: &str, wanted: Option<&str>| {
+        let shared = numbers.get(id)?;
+        let of = |wanted: &str| shared.iter().find(|(_, of)| *of == wanted);
+        let found = wanted
+            .and_then(of)
+            .or_else(|| of(node_type(id).ok()?))
+            .or(shared.first());
+        found.map(|(number, _)| *number)
+    };
+    graph.relationships.iter().filter_map(move |edge| {
+        let wanted = match edge.r#type.as_str() {
+            "HAS_RUN" => Some("TaskRun"),
+            "HAS_CONTEXT" => Some("StoryContext"),
+            _ => None,
+        };
+        let from = number(&edge.from_node_id, None)?;
+        let to = number(&edge.to_node_id, wanted)?;
+        Some((from, to, edge.r#type.as_str()))
+    })
 }
+
+/// Which property says what a node without a title is.
+const SAYS: [&str; 4] = ["description", "text", "event_type", "state"];
 
 /// The lines of a label: type with id, and the title, if any, as far as it fits.
 fn label(node: &Node) -> Vec<String> {
     let mut lines = vec![format!("{} {}", visible(&node.r#type), visible(&node.id))];
-    let title = visible(&node.title);
+    let said = SAYS.iter().find_map(|name| node.properties.get(*name));
+    let title = match (visible(&node.title), said) {
+        (title, Some(said)) if title.is_empty() => visible(said),
+        (title, _) => title,
+    };
     let mut short: String = title.chars().take(MAX_TITLE).collect();
     if short.len() < title.len() {
         short.push('…');

@@ -178,8 +178,11 @@ fn score(entry: &Entry) -> String {
     if entry.score_parts.is_empty() {
         return entry.score.to_string();
     }
-    let parts = entry.score_parts.iter();
-    let parts: Vec<String> = parts.map(|(name, n)| format!("{name} {n}")).collect();
+    // The weightiest first.
+    let mut parts: Vec<(&String, &i64)> = entry.score_parts.iter().collect();
+    parts.sort_by_key(|(name, n)| (-**n, *name));
+    let parts = parts.iter().map(|(name, n)| format!("{name} {n}"));
+    let parts: Vec<String> = parts.collect();
     format!("{} = {}", entry.score, harmless(&parts.join(" + ")))
 }
 

@@ -48,7 +48,7 @@ fn receipt() -> Receipt {
         token_budget: 2000,
         token_count: 900,
         head_tokens: 300,
-        graph_version: "5.4.9.4.20.1.1.7".to_owned(),
+        graph_version: "5.4.9.4.20.1.1.7.0".to_owned(),
         policy_version: "p1".to_owned(),
         tokenizer_version: "o200k+redact1+r1".to_owned(),
         included: vec![
@@ -220,7 +220,7 @@ fn a_receipt_is_equal_differs_or_was_overtaken() {
     assert_eq!(same.exit_code(), 0);
 
     let mut moved = now.clone();
-    moved.graph_version = "5.4.9.4.21.1.1.8".to_owned();
+    moved.graph_version = "5.4.9.4.21.1.1.8.0".to_owned();
     let untouched = verify::compare(&kept, &moved);
     assert_eq!(untouched.exit_code(), 0);
     assert!(
@@ -251,7 +251,7 @@ fn a_receipt_is_equal_differs_or_was_overtaken() {
     assert_eq!(differs.exit_code(), 1);
     for part in [
         "~ excluded: decision DEC-3: BUDGET → STALE",
-        "~ included: task T-1 (task) is another",
+        "~ included: task T-1 (task): tokens 100 → 99",
     ] {
         assert!(differs.text().contains(part), "{}", differs.text());
     }
@@ -421,6 +421,37 @@ fn titles_survive_in_json_and_long_ones_are_cut_elsewhere() {
         "{drawn}"
     );
     assert!(drawn.contains("[\"Task T-2\"]"), "{drawn}");
+}
+
+#[test]
+fn nodes_that_share_an_id_keep_their_edges_apart() {
+    let mut run = node("T-1", "TaskRun", "");
+    run.properties
+        .insert("state".to_owned(), "implementing".to_owned());
+    let edge = |from: &str, to: &str, of: &str| Relationship {
+        from_node_id: from.to_owned(),
+        to_node_id: to.to_owned(),
+        r#type: of.to_owned(),
+        properties: BTreeMap::new(),
+    };
+    let graph = Graph {
+        node: Some(node("DEC-1", "Decision", "Why")),
+        neighbors: vec![node("T-1", "Task", "What"), run],
+        relationships: vec![
+            edge("DEC-1", "T-1", "AFFECTS"),
+            edge("T-1", "T-1", "HAS_RUN"),
+        ],
+        truncated: false,
+        hidden: 0,
+    };
+    let drawn = draw::mermaid(&graph);
+    for line in [
+        "n2[\"TaskRun T-1<br/>implementing\"]",
+        "n0 -->|\"AFFECTS\"| n1",
+        "n1 -->|\"HAS_RUN\"| n2",
+    ] {
+        assert!(drawn.contains(line), "{drawn}");
+    }
 }
 
 #[test]

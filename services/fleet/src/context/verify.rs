@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 const TOLD: usize = 40;
 
 /// What the parts of a graph version count, in their order.
-const COUNTED: [&str; 8] = [
+const COUNTED: [&str; 9] = [
     "version of the story",
     "tasks",
     "changes of its tasks",
@@ -25,6 +25,7 @@ const COUNTED: [&str; 8] = [
     "plans",
     "changes of its plans",
     "version of its context",
+    "verdicts on its decisions",
 ];
 
 /// A receipt that somebody kept.
@@ -272,8 +273,18 @@ fn changes(then: &Receipt, now: &Receipt) -> Vec<String> {
             changes.push(format!("{what}: {then} → {now}"));
         }
     }
-    changes.extend(differing("included", &included(then), &included(now)));
-    changes.extend(differing("excluded", &excluded(then), &excluded(now)));
+    changes.extend(differing(
+        "included",
+        &included(then),
+        &included(now),
+        scored,
+    ));
+    changes.extend(differing(
+        "excluded",
+        &excluded(then),
+        &excluded(now),
+        detailed,
+    ));
     if changes.is_empty() && (&then.included, &then.excluded) != (&now.included, &now.excluded) {
         changes.push("the same items in another order".to_owned());
     }
@@ -297,7 +308,34 @@ fn excluded(receipt: &Receipt) -> Fates<'_, Exclusion> {
         .collect()
 }
 
-fn differing<T: PartialEq>(what: &str, then: &Fates<'_, T>, now: &Fates<'_, T>) -> Vec<String> {
+/// How an item in the same section differs.
+fn scored(then: &Entry, now: &Entry) -> String {
+    let mut parts = Vec::new();
+    for (what, then, now) in [
+        ("tokens", i64::from(then.tokens), i64::from(now.tokens)),
+        ("score", then.score, now.score),
+    ] {
+        if then != now {
+            parts.push(format!("{what} {then} → {now}"));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("another path, or other parts of the score".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// How an item that is left out for the same reason differs.
+fn detailed(then: &Exclusion, now: &Exclusion) -> String {
+    format!("{:?} → {:?}", then.detail, now.detail)
+}
+
+fn differing<T: PartialEq>(
+    what: &str,
+    then: &Fates<'_, T>,
+    now: &Fates<'_, T>,
+    how: impl Fn(&T, &T) -> String,
+) -> Vec<String> {
     let mut found = Vec::new();
     for (key @ (kind, id), (place, item)) in then {
         match now.get(key) {
@@ -306,7 +344,10 @@ fn differing<T: PartialEq>(what: &str, then: &Fates<'_, T>, now: &Fates<'_, T>) 
             Some((other, _)) if other != place => {
                 found.push(format!("~ {what}: {kind} {id}: {place} → {other}"));
             }
-            Some(_) => found.push(format!("~ {what}: {kind} {id} ({place}) is another")),
+            Some((_, other)) => {
+                let how = how(item, other);
+                found.push(format!("~ {what}: {kind} {id} ({place}): {how}"));
+            }
         }
     }
     for (key @ (kind, id), (place, _)) in now {

@@ -45,6 +45,8 @@ pub struct Agent {
 pub struct Work {
     /// Named artifacts, e.g. `commit_sha`.
     pub artifacts: Vec<(&'static str, String)>,
+    /// What was done, in a sentence: whoever builds on it is told.
+    pub reasoning: &'static str,
     /// A reviewer's words.
     pub feedback: &'static str,
     /// The fencing token of the claim.
@@ -105,6 +107,7 @@ impl Fleet {
             result: Some(WorkResult {
                 success: true,
                 artifacts,
+                reasoning: work.reasoning.to_owned(),
                 feedback: work.feedback.to_owned(),
                 ..WorkResult::default()
             }),

@@ -270,8 +270,11 @@ impl Play<'_> {
                 ("commit_sha", sha),
                 ("files_changed", "src/lib.rs,tests/behaviour.rs".to_owned()),
             ],
-            claim_epoch: Some(epoch),
-            ..Work::default()
+            reasoning: match which {
+                "first" => "Done, with a test for each acceptance criterion.",
+                _ => "Took the address out of the log line, and added the test for the empty case.",
+            },
+            ..claimed(epoch)
         };
         self.act(Voice::Developer, agent, task_id, "commit_code", work)
             .await
