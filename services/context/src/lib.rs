@@ -87,8 +87,14 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, StartError> {
             run_consumer(bus, consumer, handler.clone(), clock, settings, shutdown)
         });
     };
-    run(&CONTEXT_PLANNING_EVENTS, Arc::new(PlanningEvents(app.clone())));
-    run(&CONTEXT_WORKFLOW_EVENTS, Arc::new(WorkflowEvents(app.clone())));
+    run(
+        &CONTEXT_PLANNING_EVENTS,
+        Arc::new(PlanningEvents(app.clone())),
+    );
+    run(
+        &CONTEXT_WORKFLOW_EVENTS,
+        Arc::new(WorkflowEvents(app.clone())),
+    );
     run(
         &CONTEXT_ORCHESTRATOR_EVENTS,
         Arc::new(OrchestratorEvents(app.clone())),

@@ -21,7 +21,10 @@ pub fn named(v: &mut Violations, field: &str, value: &str) -> Option<Role> {
         return Some(role);
     }
     let words = ROLES.map(Role::as_str).join(", ");
-    v.add(field, format!("{role} has no context of its own; one of: {words}"));
+    v.add(
+        field,
+        format!("{role} has no context of its own; one of: {words}"),
+    );
     None
 }
 
@@ -97,7 +100,10 @@ mod tests {
         assert_eq!(refused.code(), Code::PermissionDenied);
 
         let both = call(Some(&[Role::Qa, Role::Po]));
-        assert_eq!(role_of(&both, None).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            role_of(&both, None).unwrap_err().code(),
+            Code::InvalidArgument
+        );
         let orchestrator = call(Some(&[Role::Orchestrator]));
         assert_eq!(
             role_of(&orchestrator, Some(Role::Data)).unwrap(),
@@ -108,7 +114,10 @@ mod tests {
             Code::InvalidArgument
         );
         let nobody = call(Some(&[]));
-        assert_eq!(viewer(&nobody, None).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            viewer(&nobody, None).unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
 
     #[test]

@@ -186,8 +186,7 @@ impl<'a> Edit<'a> {
         self.relations(&key, before.map(|before| &before.value), &row);
         match before {
             Some(before) => {
-                self.commit
-                    .update(key, before.version, ord, props(&row));
+                self.commit.update(key, before.version, ord, props(&row));
             }
             None => {
                 self.commit.create(key.clone(), ord, props(&row));
@@ -218,7 +217,13 @@ impl<'a> Edit<'a> {
         row.tokens_by = self.scene.policies.counted_by();
         let key = rows::event(&row.story_id, &row.event_id);
         let ord = rows::ord(row.at, &row.event_id);
-        self.put(before.map(|b| b.version), key, EdgeType::HasEvent, ord, props(&row));
+        self.put(
+            before.map(|b| b.version),
+            key,
+            EdgeType::HasEvent,
+            ord,
+            props(&row),
+        );
         self.touch(format!("milestone:{}", row.event_id), content);
     }
 
@@ -233,7 +238,13 @@ impl<'a> Edit<'a> {
         row.tokens_by = self.scene.policies.counted_by();
         let key = rows::summary(&row.story_id, &row.summary_id);
         let ord = rows::ord(row.created_at, &row.summary_id);
-        self.put(before.map(|b| b.version), key, EdgeType::HasSummary, ord, props(&row));
+        self.put(
+            before.map(|b| b.version),
+            key,
+            EdgeType::HasSummary,
+            ord,
+            props(&row),
+        );
         self.touch(format!("summary:{}", row.summary_id), content);
     }
 
@@ -313,7 +324,9 @@ impl<'a> Edit<'a> {
         let is = targets(after);
         for (kind, to) in was.iter().filter(|edge| !is.contains(edge)) {
             let (from, kind, to) = (key.clone(), *kind, to.clone());
-            self.commit.edges.push(EdgeWrite::Unrelate { from, kind, to });
+            self.commit
+                .edges
+                .push(EdgeWrite::Unrelate { from, kind, to });
         }
         for (kind, to) in is.into_iter().filter(|edge| !was.contains(edge)) {
             self.commit.relate(key.clone(), kind, to);

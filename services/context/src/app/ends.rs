@@ -37,7 +37,11 @@ pub fn check_decision(
 ) -> Result<(), Fault> {
     let row = found.need::<DecisionRow>(&rows::decision(decision))?.value;
     if row.story_id != *story {
-        return Err(foreign(format!("{field}: decision {decision}"), decision, story));
+        return Err(foreign(
+            format!("{field}: decision {decision}"),
+            decision,
+            story,
+        ));
     }
     if row.deleted_at.is_some() {
         return Err(deleted(&format!("{field}: decision {decision}"), decision));

@@ -88,7 +88,7 @@ impl Command for Heard {
                 News::Happened(_) => {}
                 News::Judged(id, status, by) => {
                     let before = found.need::<DecisionRow>(&rows::decision(id))?;
-                    self.judge(scene, &mut edit, &before, *status, by)?;
+                    self.judge(&mut edit, &before, *status, by)?;
                 }
                 News::Decided(decided) => {
                     for decided in decided {
@@ -128,7 +128,6 @@ impl Heard {
     /// A verdict holds if the decision can still be judged; otherwise it is passed over.
     fn judge(
         &self,
-        scene: &Scene,
         edit: &mut Edit<'_>,
         before: &rows::Versioned<DecisionRow>,
         status: DecisionStatus,
@@ -144,7 +143,7 @@ impl Heard {
         }
         let mut after = row.clone();
         after.status = status;
-        after.updated_at = scene.now.max(row.updated_at);
+        after.updated_at = self.at.max(row.updated_at);
         after.changed_by_role = fleet_types::Role::Po.as_str().to_owned();
         after.change_reason = format!("{status} by {by}");
         let content = format!("{status}\n{by}");
@@ -152,4 +151,3 @@ impl Heard {
         Ok(())
     }
 }
-

@@ -36,7 +36,7 @@ pub use phase::{Moved, TransitionPhase};
 pub use scene::{Found, Scene};
 pub use stories::{OpenContext, Opened};
 pub use turns::Turns;
-pub use update::{Updated, UpdateContext};
+pub use update::{UpdateContext, Updated};
 
 use crate::Metrics;
 use crate::domain::{Policies, Scopes, Tokens};

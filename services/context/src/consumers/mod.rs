@@ -39,7 +39,10 @@ fn permanent(reason: impl Into<String>) -> HandleError {
 }
 
 fn unknown(event: &Event) -> HandleError {
-    permanent(format!("{} is not a type that this consumer knows", event.kind))
+    permanent(format!(
+        "{} is not a type that this consumer knows",
+        event.kind
+    ))
 }
 
 fn answer(consumer: &str, event: &Event) -> Answer {

@@ -56,7 +56,10 @@ fn dispatched(event: &Event, at: Timestamp) -> Result<Heard, HandleError> {
     let said: TaskDispatched = payload(event)?;
     let milestone = Milestone {
         event_type: "task_dispatched",
-        description: format!("Task {} given to {} as {}", said.task_id, said.agent_id, said.role),
+        description: format!(
+            "Task {} given to {} as {}",
+            said.task_id, said.agent_id, said.role
+        ),
         actor: said.agent_id.to_string(),
         actor_role: said.role.to_string(),
         task_id: said.task_id.to_string(),
@@ -73,7 +76,9 @@ fn deliberated(event: &Event, at: Timestamp) -> Result<Option<Heard>, HandleErro
     }
     if said.decisions.len() > MAX_DECISIONS {
         let found = said.decisions.len();
-        return Err(permanent(format!("{found} decisions; at most {MAX_DECISIONS}")));
+        return Err(permanent(format!(
+            "{found} decisions; at most {MAX_DECISIONS}"
+        )));
     }
     let mut decided: Vec<Decided> = Vec::new();
     for (index, there) in said.decisions.iter().enumerate() {
@@ -154,8 +159,17 @@ fn new(there: &DecidedThere, task: &TaskId) -> Result<NewDecision, String> {
         },
         alternatives,
         author_role: there.role.map(|role| role.to_string()).unwrap_or_default(),
-        author_agent: there.agent_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        affects: vec![there.affected_subtask.clone().unwrap_or_else(|| task.clone())],
+        author_agent: there
+            .agent_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        affects: vec![
+            there
+                .affected_subtask
+                .clone()
+                .unwrap_or_else(|| task.clone()),
+        ],
         ..NewDecision::default()
     })
 }
@@ -176,7 +190,10 @@ mod tests {
         assert_eq!(id(Some(" ")).unwrap(), "DEC-T-1-2");
         assert_eq!(id(Some("DEC-x")).unwrap(), "DEC-x");
         assert_eq!(id(Some("x")).unwrap(), "DEC-x");
-        assert!(matches!(id(Some("a b")), Err(HandleError::Permanent { .. })));
+        assert!(matches!(
+            id(Some("a b")),
+            Err(HandleError::Permanent { .. })
+        ));
         let long = TaskId::parse(&format!("T-{}", "x".repeat(100))).unwrap();
         assert_ne!(derived_id(&long, 0), derived_id(&long, 1));
     }

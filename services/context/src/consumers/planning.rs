@@ -47,7 +47,11 @@ fn news(event: &Event) -> Result<Option<Heard>, HandleError> {
             let said: StoryCreated = payload(event)?;
             let words = format!("Story created by {}", said.created_by);
             let milestone = happened("story_created", words, &said.created_by);
-            heard(said.story_id, said.timestamp, vec![News::Created, milestone])
+            heard(
+                said.story_id,
+                said.timestamp,
+                vec![News::Created, milestone],
+            )
         }
         StoryUpdated::SUBJECT => {
             let said: StoryUpdated = payload(event)?;
@@ -77,7 +81,10 @@ fn news(event: &Event) -> Result<Option<Heard>, HandleError> {
                 0 => String::new(),
                 number => format!(" (version {number})"),
             };
-            let words = format!("Plan {}{number} approved by {}", said.plan_id, said.approved_by);
+            let words = format!(
+                "Plan {}{number} approved by {}",
+                said.plan_id, said.approved_by
+            );
             let milestone = happened("plan_approved", words, &said.approved_by);
             let what = News::Touched(format!("plan:{}", said.plan_id));
             heard(said.story_id, said.timestamp, vec![what, milestone])

@@ -78,8 +78,10 @@ impl Requests {
                     .await
             }
             Err(fault) if is_answer(&fault) => {
-                self.say(event, deadline, |scene| not_rehydrated(event, scene, &fault))
-                    .await
+                self.say(event, deadline, |scene| {
+                    not_rehydrated(event, scene, &fault)
+                })
+                .await
             }
             Err(fault) => Err(failed(fault)),
         }
@@ -201,11 +203,7 @@ fn not_updated(event: &Event, scene: &Scene, fault: &Fault) -> OutboxEvent {
     scene.event(&said.story_id, 0, &said)
 }
 
-fn rehydrated(
-    event: &Event,
-    scene: &Scene,
-    packs: &pb::RehydrateSessionResponse,
-) -> OutboxEvent {
+fn rehydrated(event: &Event, scene: &Scene, packs: &pb::RehydrateSessionResponse) -> OutboxEvent {
     let stats = packs.stats.clone().unwrap_or_default();
     let count = |count: i32| u64::try_from(count).unwrap_or_default();
     let said = RehydrateAnswered {

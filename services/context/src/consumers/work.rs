@@ -32,7 +32,11 @@ impl Handler for AgentWork {
             return Ok(());
         };
         let key = rows::task(&said.task_id);
-        let found = self.0.store.get(std::slice::from_ref(&key), deadline).await?;
+        let found = self
+            .0
+            .store
+            .get(std::slice::from_ref(&key), deadline)
+            .await?;
         let Some(task) = found.into_iter().next().flatten() else {
             return Err(HandleError::NotYetKnown {
                 what: key.to_string(),
@@ -73,7 +77,10 @@ fn milestone(said: &WorkCompleted) -> Option<Milestone> {
     let agent = said.agent_id.as_ref();
     Some(Milestone {
         event_type: "work_completed",
-        description: format!("{} on task {}{commit}: {reasoning}", said.action, said.task_id),
+        description: format!(
+            "{} on task {}{commit}: {reasoning}",
+            said.action, said.task_id
+        ),
         actor: agent.map_or_else(|| said.actor_role.to_string(), ToString::to_string),
         actor_role: said.actor_role.to_string(),
         task_id: said.task_id.to_string(),

@@ -49,7 +49,10 @@ fn milestone(said: &StateChanged) -> Option<Milestone> {
         ),
         _ if said.action.is_rejection() && !feedback.is_empty() => (
             "work_rejected",
-            format!("Work on task {} rejected by {}", said.task_id, said.actor_role),
+            format!(
+                "Work on task {} rejected by {}",
+                said.task_id, said.actor_role
+            ),
         ),
         _ => return None,
     };
@@ -95,22 +98,55 @@ mod tests {
     fn only_ends_escalations_and_refusals_with_words_are_told() {
         let kind = |hop: &StateChanged| milestone(hop).map(|m| m.event_type);
         let cases = [
-            (hop("po_approved", "done", Action::AutoComplete, None), Some("task_done")),
-            (hop("todo", "cancelled", Action::Cancel, None), Some("task_cancelled")),
-            (hop("pending_qa", "escalated", Action::Escalate, None), Some("task_escalated")),
             (
-                hop("arch_reviewing", "arch_rejected", Action::RejectDesign, Some("no tests")),
+                hop("po_approved", "done", Action::AutoComplete, None),
+                Some("task_done"),
+            ),
+            (
+                hop("todo", "cancelled", Action::Cancel, None),
+                Some("task_cancelled"),
+            ),
+            (
+                hop("pending_qa", "escalated", Action::Escalate, None),
+                Some("task_escalated"),
+            ),
+            (
+                hop(
+                    "arch_reviewing",
+                    "arch_rejected",
+                    Action::RejectDesign,
+                    Some("no tests"),
+                ),
                 Some("work_rejected"),
             ),
-            (hop("arch_reviewing", "arch_rejected", Action::RejectDesign, Some(" ")), None),
+            (
+                hop(
+                    "arch_reviewing",
+                    "arch_rejected",
+                    Action::RejectDesign,
+                    Some(" "),
+                ),
+                None,
+            ),
             (hop("todo", "implementing", Action::ClaimTask, None), None),
-            (hop("implementing", "dev_completed", Action::CommitCode, Some("x")), None),
+            (
+                hop(
+                    "implementing",
+                    "dev_completed",
+                    Action::CommitCode,
+                    Some("x"),
+                ),
+                None,
+            ),
             (hop("", "todo", Action::ReleaseTask, None), None),
         ];
         for (hop, expected) in cases {
             assert_eq!(kind(&hop), expected, "{hop:?}");
         }
         let told = milestone(&hop("a", "b", Action::RejectTests, Some("slow"))).unwrap();
-        assert_eq!(told.description, "Work on task T-1 rejected by architect: slow");
+        assert_eq!(
+            told.description,
+            "Work on task T-1 rejected by architect: slow"
+        );
     }
 }

@@ -50,7 +50,8 @@ impl Context {
         let command = parse(&request, &call).inspect_err(|fault| note(&self.app, fault, &call))?;
         let request_id = request.take_request_id();
         let app = self.app.clone();
-        let body = async move { repeatable(&app, &call, &request_id, &request, &command, answer).await };
+        let body =
+            async move { repeatable(&app, &call, &request_id, &request, &command, answer).await };
         Ok(Response::new(self.app.tasks.supervised(name, body).await?))
     }
 
@@ -67,7 +68,11 @@ impl Context {
         let request_id = request.take_request_id();
         let app = self.app.clone();
         let body = async move {
-            let story = match app.planning.create_story(&passport, &wish, &request_id).await? {
+            let story = match app
+                .planning
+                .create_story(&passport, &wish, &request_id)
+                .await?
+            {
                 Forwarded::Done(story) => story,
                 Forwarded::Refused(status) => return Ok(Err(*status)),
             };
@@ -114,17 +119,24 @@ where
     C: Command,
     Res: Message + Default,
 {
-    idempotent(&*app.store, call, request_id, request, |repeatable| async move {
-        let origin = call.origin(SOURCE);
-        let outcome = app
-            .execute(command, &origin, call.deadline, |_, outcome, commit| {
-                let record = |request: &fleet_service::Idempotency| request.record(&answer(outcome));
-                commit.request = repeatable.as_ref().map(record);
-            })
-            .await
-            .inspect_err(|fault| note(app, fault, call))?;
-        Ok(answer(&outcome))
-    })
+    idempotent(
+        &*app.store,
+        call,
+        request_id,
+        request,
+        |repeatable| async move {
+            let origin = call.origin(SOURCE);
+            let outcome = app
+                .execute(command, &origin, call.deadline, |_, outcome, commit| {
+                    let record =
+                        |request: &fleet_service::Idempotency| request.record(&answer(outcome));
+                    commit.request = repeatable.as_ref().map(record);
+                })
+                .await
+                .inspect_err(|fault| note(app, fault, call))?;
+            Ok(answer(&outcome))
+        },
+    )
     .await
 }
 

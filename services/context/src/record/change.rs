@@ -133,7 +133,10 @@ impl Change {
                 let one = |text: &Option<String>| text.as_ref().map(|text| format!("{text:?}"));
                 let ids = |ids: &Option<Vec<DecisionId>>| {
                     ids.as_ref().map(|ids| {
-                        format!("{:?}", ids.iter().map(DecisionId::as_str).collect::<Vec<_>>())
+                        format!(
+                            "{:?}",
+                            ids.iter().map(DecisionId::as_str).collect::<Vec<_>>()
+                        )
                     })
                 };
                 say("title", one(&patch.title));

@@ -10,13 +10,19 @@ use sha2::{Digest, Sha256};
 pub fn content_hash<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let parts: BTreeMap<&str, &str> = parts.into_iter().collect();
     let mut hash = Sha256::new();
-    for part in parts.into_iter().flat_map(|(name, content)| [name, content]) {
+    for part in parts
+        .into_iter()
+        .flat_map(|(name, content)| [name, content])
+    {
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         hash.update(length.to_be_bytes());
         hash.update(part.as_bytes());
     }
     let digest = hash.finalize();
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -153,17 +153,17 @@ impl Fields<'_> {
         T::Err: fmt::Display,
     {
         let word = self.string(name)?;
-        word.trim()
-            .parse()
-            .map_err(|e| self.wrong(name, e))
-            .ok()
+        word.trim().parse().map_err(|e| self.wrong(name, e)).ok()
     }
 
     fn list(&mut self, name: &str) -> Option<Vec<String>> {
         let items = match self.take(name)? {
             Value::Array(items) => items,
             other => {
-                self.wrong(name, format!("is {}; must be a list of texts", shape(&other)));
+                self.wrong(
+                    name,
+                    format!("is {}; must be a list of texts", shape(&other)),
+                );
                 return None;
             }
         };
@@ -268,7 +268,11 @@ fn object(payload: &str) -> Result<Vec<(String, Value)>, String> {
         if own.starts_with("names ") || own.starts_with("has ") {
             return own;
         }
-        format!("is not a JSON object (line {}, column {})", e.line(), e.column())
+        format!(
+            "is not a JSON object (line {}, column {})",
+            e.line(),
+            e.column()
+        )
     })?;
     Ok(entries.0)
 }

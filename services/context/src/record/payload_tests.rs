@@ -8,7 +8,10 @@ fn of(kind: Kind, payload: &str) -> Result<Patch, Vec<String>> {
             assert!(v.is_empty(), "{v}");
             Ok(patch)
         }
-        None => Err(v.iter().map(|v| format!("{}: {}", v.field, v.problem)).collect()),
+        None => Err(v
+            .iter()
+            .map(|v| format!("{}: {}", v.field, v.problem))
+            .collect()),
     }
 }
 
@@ -30,7 +33,10 @@ fn what_is_named_is_read_and_the_rest_stays_open() {
     assert_eq!(patch.affects.unwrap().len(), 2, "each once");
     assert_eq!(patch.rationale, None);
     assert_eq!(patch.supersedes, None);
-    assert_eq!(decision(r#"{"rationale": ""}"#).rationale.as_deref(), Some(""));
+    assert_eq!(
+        decision(r#"{"rationale": ""}"#).rationale.as_deref(),
+        Some("")
+    );
 }
 
 #[test]
@@ -50,7 +56,10 @@ fn everything_wrong_is_named_at_once() {
         "payload.story_id: is given by the call",
         "payload.colour: is not known",
     ] {
-        assert!(wrong.iter().any(|w| w.starts_with(part)), "{part}: {wrong:#?}");
+        assert!(
+            wrong.iter().any(|w| w.starts_with(part)),
+            "{part}: {wrong:#?}"
+        );
     }
 }
 
@@ -69,7 +78,10 @@ fn identity_cannot_be_overridden_under_any_name() {
 fn a_decision_does_not_lead_to_itself() {
     for list in ["depends_on", "supersedes", "alternative_of"] {
         let wrong = of(Kind::Decision, &format!(r#"{{"{list}": ["DEC-1"]}}"#)).unwrap_err();
-        assert_eq!(wrong, [format!("payload.{list}: DEC-1 is the decision itself")]);
+        assert_eq!(
+            wrong,
+            [format!("payload.{list}: DEC-1 is the decision itself")]
+        );
     }
 }
 
@@ -84,11 +96,23 @@ fn what_is_no_object_is_refused_before_it_is_built() {
         ("null".into(), "is not a JSON object"),
         (r#"{"title": "a"} x"#.into(), "is not a JSON object"),
         (r#"{"title": "a", "title": "b"}"#.into(), "twice"),
-        (format!(r#"{{"title": {}}}"#, deep(8)), "nested deeper than 8"),
-        ("[".repeat(60_000), "nested deeper than 8"),
-        (format!(r#"{{"title": "{}"}}"#, "x".repeat(MAX_PAYLOAD_BYTES)), "bytes long"),
         (
-            format!("{{{}}}", (0..1_000).map(|i| format!(r#""n{i}":1"#)).collect::<Vec<_>>().join(",")),
+            format!(r#"{{"title": {}}}"#, deep(8)),
+            "nested deeper than 8",
+        ),
+        ("[".repeat(60_000), "nested deeper than 8"),
+        (
+            format!(r#"{{"title": "{}"}}"#, "x".repeat(MAX_PAYLOAD_BYTES)),
+            "bytes long",
+        ),
+        (
+            format!(
+                "{{{}}}",
+                (0..1_000)
+                    .map(|i| format!(r#""n{i}":1"#))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            ),
             "too many names",
         ),
     ];
@@ -105,12 +129,21 @@ fn what_is_no_object_is_refused_before_it_is_built() {
 
 #[test]
 fn other_kinds_have_their_own_names() {
-    assert!(of(Kind::Milestone, r#"{"event_type": "demo", "description": "Shown"}"#).is_ok());
+    assert!(
+        of(
+            Kind::Milestone,
+            r#"{"event_type": "demo", "description": "Shown"}"#
+        )
+        .is_ok()
+    );
     assert!(of(Kind::Summary, r#"{"text": "So far so good"}"#).is_ok());
     let wrong = of(Kind::Summary, r#"{"description": "x"}"#).unwrap_err();
     assert_eq!(wrong, ["payload.description: is not known"]);
     let wrong = of(Kind::Milestone, r#"{"event_type": "context_updated"}"#).unwrap_err();
-    assert_eq!(wrong, ["payload.event_type: is kept for the record of changes"]);
+    assert_eq!(
+        wrong,
+        ["payload.event_type: is kept for the record of changes"]
+    );
     let long = format!(r#"{{"event_type": "{}"}}"#, "x".repeat(101));
     assert!(of(Kind::Milestone, &long).is_err());
 }

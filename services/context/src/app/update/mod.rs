@@ -77,7 +77,12 @@ impl UpdateContext {
         let parts: Vec<(String, String)> = self
             .changes
             .iter()
-            .map(|change| (format!("{} {}", change.kind(), change.id), change.canonical()))
+            .map(|change| {
+                (
+                    format!("{} {}", change.kind(), change.id),
+                    change.canonical(),
+                )
+            })
             .collect();
         content_hash(parts.iter().map(|(what, is)| (what.as_str(), is.as_str())))
     }
@@ -89,7 +94,8 @@ impl UpdateContext {
         // is decided where it is applied.
         let after = |id: &str| {
             let mut changes = self.changes.iter();
-            let change = changes.find(|c| matches!(&c.patch, Patch::Decision(own, _) if own.as_str() == id));
+            let change =
+                changes.find(|c| matches!(&c.patch, Patch::Decision(own, _) if own.as_str() == id));
             change.map(|change| change.operation)
         };
         for (i, change) in self.changes.iter().enumerate() {
@@ -135,7 +141,11 @@ impl UpdateContext {
             description: done.join("; "),
             actor: self.by.clone(),
             actor_role: self.role.as_str().to_owned(),
-            task_id: self.task_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            task_id: self
+                .task_id
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             at: scene.now,
             updated_at: scene.now,
             change_reason: reason.to_owned(),

@@ -47,7 +47,10 @@ pub fn create_task(r: pb::CreateTaskRequest) -> Result<pb::CreateTaskRequest, Fa
     v.text("title", &r.title);
     v.optional_text("description", &r.description);
     if v.parse_optional("role", &r.role) == Some(Role::System) {
-        v.add("role", "system is the fleet itself, not a role that does tasks");
+        v.add(
+            "role",
+            "system is the fleet itself, not a role that does tasks",
+        );
     }
     if r.dependencies.len() > MAX_ENTRIES {
         let problem = format!("has {} items; at most {MAX_ENTRIES}", r.dependencies.len());

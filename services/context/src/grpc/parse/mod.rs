@@ -28,10 +28,7 @@ pub(super) fn start(request_id: &str) -> Violations {
 }
 
 /// AddProjectDecision.
-pub fn add_decision(
-    r: &pb::AddProjectDecisionRequest,
-    call: &Call,
-) -> Result<AddDecision, Fault> {
+pub fn add_decision(r: &pb::AddProjectDecisionRequest, call: &Call) -> Result<AddDecision, Fault> {
     let mut v = start(&r.request_id);
     let story_id: Option<StoryId> = v.parse("story_id", &r.story_id);
     let decision_type = v.text("decision_type", &r.decision_type);
@@ -125,9 +122,7 @@ fn metadata(v: &mut Violations, r: &pb::AddProjectDecisionRequest) -> Said {
         v.add("metadata", problem);
         return said;
     }
-    let mut entries: Vec<_> = r.metadata.iter().collect();
-    entries.sort_unstable();
-    for (name, value) in entries {
+    for (name, value) in &r.metadata {
         let field = format!("metadata.{}", shown(name));
         let list = || -> Vec<String> {
             let parts = value.split(',').map(str::trim);
@@ -166,7 +161,10 @@ where
     T::Err: std::fmt::Display,
 {
     if given.len() > MAX_ENTRIES {
-        v.add(field, format!("has {} items; at most {MAX_ENTRIES}", given.len()));
+        v.add(
+            field,
+            format!("has {} items; at most {MAX_ENTRIES}", given.len()),
+        );
         return Vec::new();
     }
     let mut ids = Vec::new();

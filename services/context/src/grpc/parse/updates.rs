@@ -28,7 +28,10 @@ pub fn update_context(r: &pb::UpdateContextRequest, call: &Call) -> Result<Updat
     let role = named(&mut v, "role", &r.role);
     let stated_at = stated_at(&mut v, &r.timestamp);
     if r.expected_version.is_some_and(|version| version < 0) {
-        v.add("expected_version", "versions count from 1; 0 = there is none yet");
+        v.add(
+            "expected_version",
+            "versions count from 1; 0 = there is none yet",
+        );
     }
     let changes = changes(&mut v, &r.changes);
     let Some(story_id) = story_id.filter(|_| v.is_empty()) else {

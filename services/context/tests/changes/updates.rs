@@ -1,0 +1,539 @@
+//! UpdateContext: what it writes, all of it or nothing.
+
+use fleet_graph::{EdgeType, Label};
+use fleet_proto::context::v1 as pb;
+use serde_json::json;
+use tonic::Code;
+
+use crate::ask::{apply, change, create, fields, key, refused, story, task, update, version};
+use crate::world::{World, on_every_backend};
+
+on_every_backend!(
+    what_is_created_is_there_with_its_parents_and_its_news,
+    things_are_created_changed_and_deleted_for_good,
+    one_wrong_change_and_nothing_happens,
+    the_status_of_a_decision_follows_its_machine,
+    relations_are_what_the_lists_say,
+    cycles_among_decisions_do_no_harm,
+    the_same_changes_have_the_same_hash,
+    two_hundred_changes_are_one_commit_and_more_are_refused,
+);
+
+async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
+    let replica = world.replica().await;
+    let story_id = story(&replica).await;
+    let task_id = task(&replica, &story_id, "Write the export").await;
+    let mut heard = replica.listen_to_context().await;
+    let before = version(&replica, &story_id).await;
+    let id = format!("DEC-{story_id}");
+    let payload = json!({
+        "title": "Use queues; password=hunter2hunter2",
+        "rationale": "They decouple.",
+        "decision_type": "ARCHITECTURE",
+        "alternatives": ["Polling"],
+        "affects": [task_id],
+    });
+    let mut request = update(
+        &story_id,
+        vec![
+            change("CREATE", "DECISION", &id, &payload),
+            change(
+                "CREATE",
+                "MILESTONE",
+                "m-1",
+                &json!({"description": "Shown to users"}),
+            ),
+            change("UPSERT", "SUMMARY", "sum-1", &json!({"text": "Half done."})),
+        ],
+    );
+    request.changes[0].reason = "Load".into();
+    request.task_id.clone_from(&task_id);
+    request.timestamp = "2026-01-02T03:04:05".into();
+    let answer = replica.client.clone().update_context(request).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!(i64::from(answer.version), before + 1);
+    assert_eq!(answer.hash.len(), 16);
+    assert_eq!(answer.warnings, Vec::<String>::new());
+
+    let parent = key(Label::Story, &story_id);
+    assert_eq!(
+        replica.ids(parent.clone(), EdgeType::HasDecision).await,
+        [id.clone()]
+    );
+    assert_eq!(
+        replica.ids(parent.clone(), EdgeType::HasSummary).await,
+        [format!("{story_id}/sum-1")]
+    );
+    let decision = key(Label::Decision, &id);
+    assert_eq!(
+        replica.ids(decision.clone(), EdgeType::Affects).await,
+        [task_id.clone()]
+    );
+    for (name, expected) in [
+        ("story_id", json!(story_id)),
+        ("status", json!("PROPOSED")),
+        ("author_role", json!("architect")),
+        ("changed_by_role", json!("architect")),
+        ("change_reason", json!("Load")),
+        ("stated_at", json!("2026-01-02T03:04:05.000Z")),
+        ("task_id", json!(task_id)),
+        ("alternatives", json!(["Polling"])),
+        ("rationale", json!("They decouple.")),
+    ] {
+        assert_eq!(
+            replica.prop(decision.clone(), name).await,
+            expected,
+            "{name}"
+        );
+    }
+    assert!(
+        replica
+            .prop(decision.clone(), "tokens_rationale")
+            .await
+            .as_u64()
+            > Some(2)
+    );
+    let counted_by = replica.prop(decision, "tokens_by").await;
+    assert!(
+        counted_by.as_str().unwrap().starts_with("o200k"),
+        "{counted_by}"
+    );
+
+    let events = replica.children(parent, EdgeType::HasEvent).await;
+    let records: Vec<_> = events
+        .iter()
+        .filter(|node| node.props["event_type"] == "context_updated")
+        .collect();
+    assert_eq!(records.len(), 1, "one record of one call");
+    let record = &records[0].props;
+    let words = record["description"].as_str().unwrap();
+    assert_eq!(
+        words,
+        format!("created decision {id}; created milestone m-1; created summary sum-1")
+    );
+    assert_eq!(
+        (&record["actor_role"], &record["change_reason"]),
+        (&json!("architect"), &json!("Load"))
+    );
+
+    let said = heard
+        .until("context.events.updated", |body| {
+            body["version"] == answer.version
+        })
+        .await;
+    assert_eq!(said.body["hash"], answer.hash);
+    assert_eq!(
+        said.body["changed"],
+        json!([format!("decision:{id}"), "milestone:m-1", "summary:sum-1"])
+    );
+    assert_eq!(said.aggregate_version, before + 1);
+    let said = heard
+        .until("context.decision.added", |body| body["decision_id"] == id)
+        .await;
+    let title = said.body["title"].as_str().unwrap();
+    assert!(
+        title.starts_with("Use queues") && !title.contains("hunter2"),
+        "{title}"
+    );
+    assert_eq!(said.body["affects"], json!([task_id]));
+    replica.stop().await;
+}
+
+async fn things_are_created_changed_and_deleted_for_good(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let id = format!("DEC-{story_id}");
+    let kinds = [
+        ("DECISION", id.as_str(), "title", key(Label::Decision, &id)),
+        (
+            "MILESTONE",
+            "m-1",
+            "description",
+            key(Label::Event, &format!("{story_id}/m-1")),
+        ),
+        (
+            "SUMMARY",
+            "x-1",
+            "text",
+            key(Label::Summary, &format!("{story_id}/x-1")),
+        ),
+    ];
+    for (kind, id, field, node) in kinds {
+        let one = |operation: &str, text: &str| {
+            let payload = match text {
+                "" => json!(null),
+                text => json!({field: text}),
+            };
+            vec![change(operation, kind, id, &payload)]
+        };
+        for operation in ["UPDATE", "DELETE"] {
+            let text = if operation == "UPDATE" { "x" } else { "" };
+            let missing = apply(client, &story_id, one(operation, text)).await;
+            refused(missing, Code::NotFound, "NOT_FOUND", &[id]);
+        }
+        apply(client, &story_id, one("UPSERT", "one"))
+            .await
+            .unwrap();
+        let taken = apply(client, &story_id, one("CREATE", "two")).await;
+        refused(
+            taken,
+            Code::AlreadyExists,
+            "ALREADY_EXISTS",
+            &["changes[0]", id],
+        );
+        apply(client, &story_id, one("UPDATE", "two"))
+            .await
+            .unwrap();
+        assert_eq!(replica.prop(node.clone(), field).await, "two");
+        let at = version(&replica, &story_id).await;
+        let same = apply(client, &story_id, one("UPSERT", "two"))
+            .await
+            .unwrap();
+        assert_eq!(i64::from(same.version), at, "nothing changed");
+        assert_eq!(same.warnings.len(), 1, "{same:?}");
+        apply(client, &story_id, one("UPSERT", "three"))
+            .await
+            .unwrap();
+        assert_eq!(replica.prop(node.clone(), field).await, "three");
+        apply(client, &story_id, one("DELETE", "")).await.unwrap();
+        assert_eq!(
+            replica.prop(node.clone(), field).await,
+            "",
+            "the trace says nothing"
+        );
+        assert!(replica.prop(node, "deleted_at").await.is_string());
+        for (operation, text) in [("UPDATE", "x"), ("UPSERT", "x"), ("DELETE", "")] {
+            let gone = apply(client, &story_id, one(operation, text)).await;
+            refused(
+                gone,
+                Code::FailedPrecondition,
+                "DELETED",
+                &["changes[0]", id],
+            );
+        }
+        let taken = apply(client, &story_id, one("CREATE", "x")).await;
+        refused(taken, Code::AlreadyExists, "ALREADY_EXISTS", &[id]);
+    }
+    replica.stop().await;
+}
+
+async fn one_wrong_change_and_nothing_happens(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let id = format!("DEC-{story_id}");
+    let before = version(&replica, &story_id).await;
+    let wrong = [
+        change("UPDATE", "SUMMARY", "none", &json!({"text": "x"})),
+        change("UPSERT", "SUMMARY", "new", &json!({"text": 1})),
+        change(
+            "CREATE",
+            "DECISION",
+            "DEC-other",
+            &json!({"title": "x", "affects": ["T-none"]}),
+        ),
+        change(
+            "CREATE",
+            "DECISION",
+            "DEC-other",
+            &json!({"title": "x", "status": "IMPLEMENTED"}),
+        ),
+        change("UPSERT", "MILESTONE", "new", &json!({"event_type": "x"})),
+    ];
+    for wrong in wrong {
+        let outcome = apply(client, &story_id, vec![create(&id, "Good"), wrong.clone()]).await;
+        assert!(outcome.is_err(), "{wrong:?}");
+        assert_eq!(version(&replica, &story_id).await, before);
+        assert!(
+            replica.node(key(Label::Decision, &id)).await.is_none(),
+            "{wrong:?}"
+        );
+    }
+    // What can only be seen with the store is named by its place, too.
+    let upsert = change("UPSERT", "MILESTONE", "new", &json!({"event_type": "x"}));
+    let found = fields(apply(client, &story_id, vec![create(&id, "Good"), upsert]).await);
+    assert_eq!(found[0].0, "changes[1].payload.description");
+    replica.stop().await;
+}
+
+async fn the_status_of_a_decision_follows_its_machine(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let to =
+        |id: &str, status: &str| vec![change("UPDATE", "DECISION", id, &json!({"status": status}))];
+    let paths: [&[&str]; 3] = [
+        &["REJECTED"],
+        &["APPROVED", "DEPRECATED"],
+        &["approved", "IMPLEMENTED", "DEPRECATED"],
+    ];
+    for (i, path) in paths.into_iter().enumerate() {
+        let id = format!("DEC-{story_id}-{i}");
+        apply(client, &story_id, vec![create(&id, "x")])
+            .await
+            .unwrap();
+        let skipped = apply(client, &story_id, to(&id, "IMPLEMENTED")).await;
+        let facts = refused(
+            skipped,
+            Code::FailedPrecondition,
+            "DECISION_STATE",
+            &[
+                "changes[0].payload.status",
+                &id,
+                "PROPOSED",
+                "APPROVED or REJECTED",
+            ],
+        );
+        assert_eq!(facts["current_status"], "PROPOSED");
+        assert_eq!(facts["allowed"], "APPROVED,REJECTED");
+        for status in path {
+            apply(client, &story_id, to(&id, status)).await.unwrap();
+        }
+        let back = apply(client, &story_id, to(&id, "PROPOSED")).await;
+        refused(back, Code::FailedPrecondition, "DECISION_STATE", &["final"]);
+        let found = replica.prop(key(Label::Decision, &id), "status").await;
+        assert_eq!(found, path.last().unwrap().to_ascii_uppercase());
+    }
+    let born = change(
+        "CREATE",
+        "DECISION",
+        "DEC-born",
+        &json!({"title": "x", "status": "APPROVED"}),
+    );
+    let born = apply(client, &story_id, vec![born]).await;
+    refused(
+        born,
+        Code::FailedPrecondition,
+        "DECISION_STATE",
+        &["new", "PROPOSED"],
+    );
+    replica.stop().await;
+}
+
+async fn relations_are_what_the_lists_say(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id, other) = (
+        &replica.client,
+        story(&replica).await,
+        story(&replica).await,
+    );
+    let (one, two) = (
+        task(&replica, &story_id, "One").await,
+        task(&replica, &story_id, "Two").await,
+    );
+    let dec = |n: &str| format!("DEC-{story_id}-{n}");
+    let (a, b, c) = (dec("a"), dec("b"), dec("c"));
+    let set =
+        |id: &str, payload: serde_json::Value| vec![change("UPSERT", "DECISION", id, &payload)];
+    // To one that the same call creates, in any order.
+    apply(
+        client,
+        &story_id,
+        vec![
+            change(
+                "CREATE",
+                "DECISION",
+                &a,
+                &json!({"title": "a", "depends_on": [b], "affects": [one]}),
+            ),
+            change(
+                "UPSERT",
+                "DECISION",
+                &b,
+                &json!({"title": "b", "supersedes": [c]}),
+            ),
+            create(&c, "c"),
+        ],
+    )
+    .await
+    .unwrap();
+    let edges = |id: &str, edge| replica.ids(key(Label::Decision, id), edge);
+    assert_eq!(edges(&a, EdgeType::DependsOn).await, [b.clone()]);
+    assert_eq!(edges(&b, EdgeType::Supersedes).await, [c.clone()]);
+    // Lists replace; what is not named stays.
+    let payload = json!({"affects": [two], "alternative_of": [b], "depends_on": []});
+    apply(client, &story_id, set(&a, payload)).await.unwrap();
+    assert_eq!(edges(&a, EdgeType::Affects).await, [two]);
+    assert_eq!(edges(&a, EdgeType::AlternativeOf).await, [b.clone()]);
+    assert!(edges(&a, EdgeType::DependsOn).await.is_empty());
+    apply(client, &story_id, set(&a, json!({"title": "A"})))
+        .await
+        .unwrap();
+    assert_eq!(edges(&a, EdgeType::AlternativeOf).await, [b.clone()]);
+
+    let foreign = format!("DEC-{other}");
+    apply(client, &other, vec![create(&foreign, "x")])
+        .await
+        .unwrap();
+    let theirs = task(&replica, &other, "Theirs").await;
+    let refusals = [
+        (json!({"affects": ["T-none"]}), Code::NotFound, "NOT_FOUND"),
+        (
+            json!({"affects": [theirs]}),
+            Code::FailedPrecondition,
+            "PARENT_MISMATCH",
+        ),
+        (
+            json!({"depends_on": ["DEC-none"]}),
+            Code::NotFound,
+            "NOT_FOUND",
+        ),
+        (
+            json!({"supersedes": [foreign]}),
+            Code::FailedPrecondition,
+            "PARENT_MISMATCH",
+        ),
+    ];
+    for (payload, code, reason) in refusals {
+        refused(
+            apply(client, &story_id, set(&a, payload)).await,
+            code,
+            reason,
+            &[],
+        );
+    }
+    let itself = apply(client, &story_id, set(&a, json!({"depends_on": [a]}))).await;
+    assert_eq!(fields(itself)[0].0, "changes[0].payload.depends_on");
+    let theirs = apply(client, &story_id, set(&foreign, json!({"title": "mine"}))).await;
+    refused(
+        theirs,
+        Code::FailedPrecondition,
+        "PARENT_MISMATCH",
+        &["changes[0]", &foreign],
+    );
+
+    // Who leads to what is deleted keeps that; nobody leads there anew.
+    let gone = apply(
+        client,
+        &story_id,
+        vec![
+            change("DELETE", "DECISION", &c, &json!(null)),
+            change("UPDATE", "DECISION", &a, &json!({"depends_on": [c]})),
+        ],
+    )
+    .await;
+    refused(
+        gone,
+        Code::FailedPrecondition,
+        "DELETED",
+        &["changes[1].payload.depends_on", &c],
+    );
+    apply(
+        client,
+        &story_id,
+        vec![change("DELETE", "DECISION", &c, &json!(null))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(edges(&b, EdgeType::Supersedes).await, [c.clone()]);
+    refused(
+        apply(client, &story_id, set(&a, json!({"depends_on": [c]}))).await,
+        Code::FailedPrecondition,
+        "DELETED",
+        &[],
+    );
+    apply(
+        client,
+        &story_id,
+        vec![change("DELETE", "DECISION", &b, &json!(null))],
+    )
+    .await
+    .unwrap();
+    assert!(
+        edges(&b, EdgeType::Supersedes).await.is_empty(),
+        "its own are gone"
+    );
+    replica.stop().await;
+}
+
+async fn cycles_among_decisions_do_no_harm(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let dec = |n: usize| format!("DEC-{story_id}-{n}");
+    let ring = (0..5).map(|n| {
+        let next = dec((n + 1) % 5);
+        change(
+            "CREATE",
+            "DECISION",
+            &dec(n),
+            &json!({"title": "x", "depends_on": [next]}),
+        )
+    });
+    apply(client, &story_id, ring.collect()).await.unwrap();
+    let all = (0..5).map(|n| change("UPDATE", "DECISION", &dec(n), &json!({"title": "y"})));
+    apply(client, &story_id, all.collect()).await.unwrap();
+    apply(
+        client,
+        &story_id,
+        vec![change("DELETE", "DECISION", &dec(2), &json!(null))],
+    )
+    .await
+    .unwrap();
+    let pack = pb::RehydrateSessionRequest {
+        case_id: story_id,
+        roles: vec!["architect".into()],
+        ..Default::default()
+    };
+    let packs = client
+        .clone()
+        .rehydrate_session(pack)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(packs.packs["architect"].decisions.len(), 4);
+    replica.stop().await;
+}
+
+async fn the_same_changes_have_the_same_hash(world: &World) {
+    let replica = world.replica().await;
+    let (one, two) = (story(&replica).await, story(&replica).await);
+    let changes = |text: &str| {
+        vec![
+            change("UPSERT", "SUMMARY", "a", &json!({"text": text})),
+            change("UPSERT", "MILESTONE", "b", &json!({"description": "y"})),
+        ]
+    };
+    let first = apply(&replica.client, &one, changes("x")).await.unwrap();
+    let mut turned = changes("x");
+    turned.reverse();
+    let second = apply(&replica.client, &two, turned).await.unwrap();
+    assert_eq!(first.hash, second.hash, "in any order, anywhere");
+    let other = apply(&replica.client, &one, changes("z")).await.unwrap();
+    assert_ne!(first.hash, other.hash);
+    replica.stop().await;
+}
+
+async fn two_hundred_changes_are_one_commit_and_more_are_refused(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let before = version(&replica, &story_id).await;
+    let many = |n: usize| -> Vec<_> {
+        (0..n)
+            .map(|i| create(&format!("DEC-{story_id}-{i}"), "x"))
+            .collect()
+    };
+    for n in [201, 10_000] {
+        let found = fields(apply(client, &story_id, many(n)).await);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, "changes");
+        assert!(found[0].1.contains(&n.to_string()), "{found:?}");
+    }
+    assert_eq!(version(&replica, &story_id).await, before, "refused whole");
+    let answer = apply(client, &story_id, many(200)).await.unwrap();
+    assert_eq!(i64::from(answer.version), before + 1);
+    let parent = key(Label::Story, &story_id);
+    assert_eq!(replica.ids(parent, EdgeType::HasDecision).await.len(), 200);
+    // Relations count, too: more than a commit holds is refused, not half done.
+    let all: Vec<String> = (0..100).map(|i| format!("DEC-{story_id}-{i}")).collect();
+    let dense = (100..200).map(|i| {
+        let payload = json!({"depends_on": all});
+        change(
+            "UPDATE",
+            "DECISION",
+            &format!("DEC-{story_id}-{i}"),
+            &payload,
+        )
+    });
+    let found = fields(apply(client, &story_id, dense.collect()).await);
+    assert_eq!(found[0].0, "changes");
+    assert!(found[0].1.contains("more than one"), "{found:?}");
+    replica.stop().await;
+}

@@ -1,0 +1,351 @@
+//! Context and planning as they are served, on one set of backends.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fleet_cache::Memory;
+use fleet_context::{Config, start};
+use fleet_embedded::{Embedded, Options};
+use fleet_events::payload::Payload;
+use fleet_events::{Backoff, ConsumerSettings, Event, Origin, Tail, decode};
+use fleet_events_nats::NatsBus;
+use fleet_graph::conformance::test_server;
+use fleet_graph::{Deadline, Direction, EdgeType, Node, NodeKey, OutboxEvent, Step, Walk};
+use fleet_graph_neo4j::Neo4j;
+use fleet_proto::context::v1::context_service_client::ContextServiceClient;
+use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
+use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_topology::{Stream, streams};
+use fleet_types::{Clock as _, EventId, Ids as _};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+pub type Client = ContextServiceClient<Channel>;
+pub type PlanningClient = PlanningServiceClient<Channel>;
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn soon() -> Deadline {
+    Deadline::after(PATIENCE)
+}
+
+/// The servers of one test.
+pub struct World {
+    deployment: String,
+    place: Place,
+}
+
+enum Place {
+    Embedded {
+        database: Embedded,
+        _dir: TempDir,
+    },
+    Real {
+        nats: String,
+        neo4j: fleet_graph_neo4j::Settings,
+    },
+}
+
+/// One process that serves context, with planning beside it.
+pub struct Replica {
+    pub deps: Deps,
+    pub process: Process,
+    pub client: Client,
+    pub planning: PlanningClient,
+}
+
+type Settings = fn(&Process) -> ServerSettings;
+
+impl World {
+    pub fn embedded() -> Self {
+        let dir = TempDir::new().unwrap();
+        let options = Options::new(Arc::new(SystemClock));
+        let database = Embedded::open(dir.path(), options).unwrap();
+        Self {
+            deployment: "default".to_owned(),
+            place: Place::Embedded {
+                database,
+                _dir: dir,
+            },
+        }
+    }
+
+    /// `None` says what is missing, or fails if the environment demands it.
+    pub fn real() -> Option<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let nats = test_server("nats", "FLEET_TEST_NATS_URL")?;
+        let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
+        let user = std::env::var("FLEET_TEST_NEO4J_USER").unwrap_or_else(|_| "neo4j".to_owned());
+        let password = std::env::var("FLEET_TEST_NEO4J_PASSWORD").unwrap_or_default();
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let deployment = format!("ctxw{}-{next}", std::process::id());
+        let mut neo4j = fleet_graph_neo4j::Settings::new(uri, user, password.into());
+        neo4j.deployment.clone_from(&deployment);
+        Some(Self {
+            deployment,
+            place: Place::Real { nats, neo4j },
+        })
+    }
+
+    pub async fn backends(&self) -> Backends {
+        let cache = Arc::new(Memory::new(16 << 20));
+        match &self.place {
+            Place::Embedded { database, .. } => Backends {
+                store: database.store(),
+                store_name: "embedded",
+                bus: database.bus(),
+                bus_name: "embedded-bus",
+                cache,
+            },
+            Place::Real { nats, neo4j } => {
+                let settings = fleet_events_nats::Settings {
+                    deployment: self.deployment.clone(),
+                    // The topology's sizes are reserved by the server, for every test again.
+                    max_stream_bytes: Some(16 << 20),
+                    ..fleet_events_nats::Settings::new(nats.as_str())
+                };
+                Backends {
+                    store: Arc::new(Neo4j::connect(neo4j.clone()).unwrap()),
+                    store_name: "neo4j",
+                    bus: Arc::new(NatsBus::connect(settings).await.unwrap()),
+                    bus_name: "nats",
+                    cache,
+                }
+            }
+        }
+    }
+
+    /// A process, as one of any number on the same servers.
+    pub async fn replica(&self) -> Replica {
+        self.replica_with(impatient(), |_| ServerSettings::default())
+            .await
+    }
+
+    pub async fn replica_with(&self, mut config: Config, settings: Settings) -> Replica {
+        let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
+        let backends = self.backends().await;
+        let deps = process.attach(backends, Streams::Apply, &self.deployment);
+        let planning =
+            fleet_planning::start(deps.clone(), fleet_planning::Config::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = process
+            .serve(planning, listener, settings(&process))
+            .unwrap();
+        if config.planning_uri == Config::default().planning_uri {
+            config.planning_uri = format!("http://{address}");
+        }
+        let mounted = start(deps.clone(), config).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let served = process
+            .serve(mounted, listener, settings(&process))
+            .unwrap();
+        tokio::time::timeout(PATIENCE, process.readiness.ready())
+            .await
+            .expect("ready in time");
+        Replica {
+            deps,
+            process,
+            client: Client::connect(format!("http://{served}")).await.unwrap(),
+            planning: PlanningClient::connect(format!("http://{address}"))
+                .await
+                .unwrap(),
+        }
+    }
+
+    /// Removes what the test left on shared servers.
+    pub async fn close(&self) {
+        if let Place::Real { nats, .. } = &self.place {
+            let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
+            let prefix = self.deployment.to_ascii_uppercase();
+            for stream in fleet_topology::STREAMS {
+                jetstream
+                    .delete_stream(format!("{prefix}_{}", stream.name))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
+/// Consumers that do not wait long before they park.
+pub fn impatient() -> Config {
+    let quick = Backoff {
+        first: Duration::from_millis(20),
+        max: Duration::from_millis(100),
+    };
+    Config {
+        consumer: ConsumerSettings {
+            backoff: quick,
+            not_yet_known_backoff: quick,
+            not_yet_known_for: Duration::from_secs(10),
+            ..ConsumerSettings::default()
+        },
+        ..Config::default()
+    }
+}
+
+impl Replica {
+    pub async fn stop(self) {
+        let drained = self.process.stop(Duration::from_secs(10)).await;
+        assert!(drained.is_complete(), "{drained:?}");
+    }
+
+    pub async fn node(&self, key: NodeKey) -> Option<Node> {
+        let nodes = self.deps.store.get(&[key], soon()).await.unwrap();
+        nodes.into_iter().next().flatten()
+    }
+
+    /// A property of a node that must be there.
+    pub async fn prop(&self, key: NodeKey, name: &str) -> Value {
+        let node = self.node(key.clone()).await;
+        let node = node.unwrap_or_else(|| panic!("{key} is not there"));
+        node.props.get(name).cloned().unwrap_or(Value::Null)
+    }
+
+    /// What `from` points at by `edge`, nodes and all.
+    pub async fn children(&self, from: NodeKey, edge: EdgeType) -> Vec<Node> {
+        let steps = vec![Step {
+            edge,
+            direction: Direction::Out,
+            hops: 1,
+        }];
+        let walk = Walk {
+            roots: vec![from.clone()],
+            steps,
+            max_nodes: 5_000,
+        };
+        let found = self.deps.store.walk(&walk, soon()).await.unwrap();
+        // A relation to itself is one, too.
+        let to: Vec<_> = found.edges.iter().map(|edge| edge.to.clone()).collect();
+        let mut nodes = found.nodes;
+        nodes.retain(|node| to.contains(&node.key));
+        nodes
+    }
+
+    pub async fn ids(&self, from: NodeKey, edge: EdgeType) -> Vec<String> {
+        let nodes = self.children(from, edge).await;
+        nodes.iter().map(|node| node.key.id().to_owned()).collect()
+    }
+
+    /// Everything that is said on `stream` from now on.
+    pub async fn listen(&self, stream: &'static Stream) -> Heard {
+        let tail = self.deps.bus.tail(stream, &[], soon()).await.unwrap();
+        Heard {
+            tail,
+            events: Vec::new(),
+        }
+    }
+
+    /// What context says from now on.
+    pub async fn listen_to_context(&self) -> Heard {
+        self.listen(&streams::CONTEXT).await
+    }
+
+    /// Publishes an event.
+    pub async fn publish(&self, event: &OutboxEvent) {
+        let published = self
+            .deps
+            .bus
+            .publish(std::slice::from_ref(event), soon())
+            .await;
+        published.into_iter().next().unwrap().unwrap();
+    }
+}
+
+/// An event as somebody says it.
+pub fn said<P: Payload>(payload: &P) -> OutboxEvent {
+    let origin = Origin {
+        source: "tests",
+        correlation: "c-1".to_owned(),
+        causation: String::new(),
+        traceparent: String::new(),
+    };
+    origin.event(&SystemIds, SystemClock.now(), "tests", 1, payload)
+}
+
+/// An event of a kind that the fleet only hears.
+pub fn raw(subject: &str, payload: &Value) -> OutboxEvent {
+    OutboxEvent {
+        id: EventId::mint(SystemIds.uuid()),
+        subject: subject.to_owned(),
+        source: "tests".to_owned(),
+        aggregate: "tests".to_owned(),
+        aggregate_version: 1,
+        time: SystemClock.now(),
+        payload: payload.to_string(),
+        correlation: "c-1".to_owned(),
+        causation: String::new(),
+        traceparent: String::new(),
+    }
+}
+
+/// What was heard on a stream.
+pub struct Heard {
+    tail: Box<dyn Tail>,
+    pub events: Vec<Event>,
+}
+
+impl Heard {
+    /// Listens until an event of this kind is like that.
+    pub async fn until(&mut self, kind: &str, like: impl Fn(&Value) -> bool) -> Event {
+        let wanted = |event: &&Event| event.kind == kind && like(&event.body);
+        let listening = async {
+            loop {
+                if let Some(event) = self.events.iter().find(wanted) {
+                    return event.clone();
+                }
+                let message = self.tail.next().await.unwrap();
+                self.events.push(decode(&message).unwrap());
+            }
+        };
+        match tokio::time::timeout(PATIENCE, listening).await {
+            Ok(event) => event,
+            Err(_) => panic!("did not hear {kind}: {:#?}", self.events),
+        }
+    }
+}
+
+/// Waits until `probe` gives something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what} did not happen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs the same tests on every backend that there is.
+macro_rules! on_every_backend {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let world = crate::world::World::embedded();
+                super::$name(&world).await;
+                world.close().await;
+            })+
+        }
+
+        mod real {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(world) = crate::world::World::real() {
+                    super::$name(&world).await;
+                    world.close().await;
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_every_backend;
