@@ -85,33 +85,31 @@ pub struct Score {
     pub parts: BTreeMap<ScorePart, i64>,
 }
 
-/// A score while everything is still a candidate: no memory of its own.
+/// A score while everything is still a candidate: small, and without memory of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Points {
     pub total: i64,
-    parts: [(Option<ScorePart>, i64); 6],
+    /// In the order of [`ScorePart::ALL`].
+    parts: [i32; ScorePart::ALL.len()],
 }
 
 impl Points {
-    /// With one more part; at most six that are not 0.
-    pub fn with(mut self, part: ScorePart, points: i64) -> Self {
-        if points != 0 {
-            let mut free = self.parts.iter_mut();
-            let free = free.find(|(taken, _)| taken.is_none());
-            *free.expect("no item has more than six parts") = (Some(part), points);
-            self.total += points;
-        }
+    /// With one more part.
+    pub fn with(mut self, part: ScorePart, points: i32) -> Self {
+        self.parts[part as usize] += points;
+        self.total += i64::from(points);
         self
     }
 }
 
 impl From<Points> for Score {
     fn from(points: Points) -> Self {
-        let parts = points.parts.into_iter();
+        let parts = ScorePart::ALL.iter().zip(points.parts);
         Self {
             total: points.total,
             parts: parts
-                .filter_map(|(part, points)| Some((part?, points)))
+                .filter(|(_, points)| *points != 0)
+                .map(|(part, points)| (*part, i64::from(points)))
                 .collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! How relevant items are: integers only, so that every replica comes to the same order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fleet_types::Role;
 
@@ -8,18 +8,18 @@ use super::receipt::Points;
 use super::{RelationKind, ScorePart, StoryGraph};
 use crate::domain::Item;
 
-const TASK: i64 = 1_000_000;
-const DEPENDENCY: i64 = 500_000;
-const LINKED: i64 = 250_000;
-const ROLE: i64 = 100_000;
-const STATUS: i64 = 50_000;
+const TASK: i32 = 1_000_000;
+const DEPENDENCY: i32 = 500_000;
+const LINKED: i32 = 250_000;
+const ROLE: i32 = 100_000;
+const STATUS: i32 = 50_000;
 /// Of the most urgent task; one step less for each step of priority.
-const PRIORITY: i64 = 20_000;
-const PRIORITY_STEP: i64 = 1_000;
+const PRIORITY: i32 = 20_000;
+const PRIORITY_STEP: i32 = 1_000;
 /// Of the newest item; one less for each that is newer, down to 0.
-const RECENCY: i64 = 9_999;
+const RECENCY: i32 = 9_999;
 /// Likewise among tasks, where it must not outweigh a step of priority.
-const TASK_RECENCY: i64 = 999;
+const TASK_RECENCY: i32 = 999;
 
 /// When no decision has to do with a role, so many of the oldest stand in: what a story began
 /// with is what the rest rests on.
@@ -30,24 +30,24 @@ pub(super) struct Links<'a> {
     role: Role,
     asked: Option<&'a str>,
     /// Direct dependencies of the asked task.
-    pub direct: BTreeSet<&'a str>,
+    pub direct: HashSet<&'a str>,
     /// All dependencies of the asked task, to the last one.
-    all: BTreeSet<&'a str>,
+    all: HashSet<&'a str>,
     /// Tasks of the story by decision that has a say in them.
-    pub affects: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    pub affects: HashMap<&'a str, BTreeSet<&'a str>>,
     /// Decisions that others rest on.
-    rests_on: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    rests_on: HashMap<&'a str, HashSet<&'a str>>,
     /// Decisions on which those rest that have to do with the asked task.
-    linked: BTreeSet<&'a str>,
-    role_tasks: BTreeSet<&'a str>,
+    linked: HashSet<&'a str>,
+    role_tasks: HashSet<&'a str>,
 }
 
 impl<'a> Links<'a> {
     /// `tasks` and `decisions` are those of the story, without deleted ones.
     pub fn new(
         graph: &'a StoryGraph,
-        tasks: &BTreeMap<&'a str, &'a Item>,
-        decisions: &BTreeMap<&'a str, &'a Item>,
+        tasks: &HashMap<&'a str, &'a Item>,
+        decisions: &HashMap<&'a str, &'a Item>,
         role: Role,
         asked: Option<&'a str>,
     ) -> Self {
@@ -58,8 +58,8 @@ impl<'a> Links<'a> {
                 item.texts("depends_on").into_iter().filter(known).collect()
             })
         };
-        let mut affects: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        let mut rests_on: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut affects: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        let mut rests_on: HashMap<&str, HashSet<&str>> = HashMap::new();
         for edge in &graph.edges {
             let (from, to) = (edge.from.as_str(), edge.to.as_str());
             match edge.kind {
@@ -72,7 +72,7 @@ impl<'a> Links<'a> {
                 _ => {}
             }
         }
-        let direct: BTreeSet<&str> = asked
+        let direct: HashSet<&str> = asked
             .map(waits_for)
             .unwrap_or_default()
             .into_iter()
@@ -94,7 +94,7 @@ impl<'a> Links<'a> {
             all,
             affects,
             rests_on,
-            linked: BTreeSet::new(),
+            linked: HashSet::new(),
             role_tasks,
         };
         let near = decisions
@@ -128,7 +128,7 @@ impl<'a> Links<'a> {
     }
 
     /// The decisions on which some rest, to the last one; cycles do no harm.
-    fn rest_of(&self, decisions: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    fn rest_of(&self, decisions: impl Iterator<Item = &'a str>) -> HashSet<&'a str> {
         reach(decisions, |decision| {
             let under = self.rests_on.get(decision);
             under.into_iter().flatten().copied().collect()
@@ -138,15 +138,15 @@ impl<'a> Links<'a> {
     /// Which of the standing decisions have to do with the role: those with a say in its tasks,
     /// in the asked task or in what that waits for, those about the story as a whole, and
     /// what they rest on. If there are none at all, the oldest.
-    pub fn relevant(&self, standing: &[&'a Item]) -> BTreeSet<&'a str> {
-        let ids: BTreeSet<&str> = standing.iter().map(|d| d.id()).collect();
+    pub fn relevant(&self, standing: &[&'a Item]) -> HashSet<&'a str> {
+        let ids: HashSet<&str> = standing.iter().map(|d| d.id()).collect();
         let own = |id: &&str| {
             !self.affects.contains_key(*id)
                 || self.touches_asked(id)
                 || self.touches_dependency(id)
                 || self.touches_role(id)
         };
-        let mut relevant: BTreeSet<&str> = ids.iter().copied().filter(own).collect();
+        let mut relevant: HashSet<&str> = ids.iter().copied().filter(own).collect();
         relevant.extend(self.rest_of(relevant.clone().into_iter()));
         relevant.retain(|id| ids.contains(id));
         if relevant.is_empty() {
@@ -178,7 +178,8 @@ impl<'a> Links<'a> {
             .asked
             .is_some_and(|asked| task.texts("depends_on").contains(&asked));
         let open = !matches!(task.text("status"), "completed" | "cancelled");
-        let steps = task.number("priority").clamp(1, 20) - 1;
+        let priority = task.number("priority").clamp(1, 20);
+        let steps = i32::try_from(priority).unwrap_or(1) - 1;
         Points::default()
             .with(
                 ScorePart::Dependency,
@@ -207,13 +208,13 @@ pub(super) fn is_of(task: &Item, role: Role) -> bool {
     task.text("role").parse() == Ok(role)
 }
 
-fn points(holds: bool, points: i64) -> i64 {
+fn points(holds: bool, points: i32) -> i32 {
     if holds { points } else { 0 }
 }
 
-fn recency(newest: i64, rank: usize) -> i64 {
+fn recency(newest: i32, rank: usize) -> i32 {
     newest
-        .saturating_sub(i64::try_from(rank).unwrap_or(i64::MAX))
+        .saturating_sub(i32::try_from(rank).unwrap_or(i32::MAX))
         .max(0)
 }
 
@@ -221,8 +222,8 @@ fn recency(newest: i64, rank: usize) -> i64 {
 fn reach<'a>(
     from: impl Iterator<Item = &'a str>,
     step: impl Fn(&str) -> Vec<&'a str>,
-) -> BTreeSet<&'a str> {
-    let mut found = BTreeSet::new();
+) -> HashSet<&'a str> {
+    let mut found = HashSet::new();
     let mut todo: Vec<&str> = from.collect();
     while let Some(at) = todo.pop() {
         for next in step(at) {

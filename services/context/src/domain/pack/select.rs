@@ -30,6 +30,8 @@ pub(super) struct Chosen {
     pub via: &'static str,
     pub score: Points,
     pub detail: Detail,
+    /// As many tokens as it surely takes.
+    pub least: u32,
     /// Of decisions: the tasks in which they have a say, as far as they may be named. Of
     /// relations: the decision they start at.
     pub near: Vec<String>,
@@ -166,6 +168,7 @@ fn mandatory_item(item: &Item, via: &'static str) -> Chosen {
         via,
         score: mandatory(),
         detail: Detail::Full,
+        least: 0,
         near: Vec::new(),
     }
 }
@@ -180,18 +183,6 @@ impl Sieve<'_> {
         head: Vec<Chosen>,
         relations: BTreeMap<String, Item>,
     ) -> Selection {
-        let rows: BTreeMap<&Key, &Item> = [
-            &graph.plans,
-            &graph.tasks,
-            &graph.decisions,
-            &graph.milestones,
-            &graph.phases,
-            &graph.summaries,
-        ]
-        .into_iter()
-        .flatten()
-        .map(|item| (item.key(), item))
-        .collect();
         let mut fetch: BTreeSet<Key> = BTreeSet::new();
         let mut sections = Vec::new();
         for (section, mut chosen) in std::mem::take(&mut self.sections) {
@@ -199,7 +190,7 @@ impl Sieve<'_> {
                 let by_score = b.score.total.cmp(&a.score.total);
                 by_score.then_with(|| a.key.cmp(&b.key))
             });
-            let window = window(&chosen, budget, &rows);
+            let window = window(&chosen, budget);
             for beyond in chosen.drain(window..) {
                 self.excluded.push(Excluded {
                     section,
@@ -236,21 +227,12 @@ impl Sieve<'_> {
     }
 }
 
-/// How many of the chosen can be of any use: as many as fill the budget alone, guessed low.
-fn window(chosen: &[Chosen], budget: u32, rows: &BTreeMap<&Key, &Item>) -> usize {
-    let mut room = u64::from(budget);
+/// How many of the chosen can be of any use: as many as fill the budget alone.
+fn window(chosen: &[Chosen], budget: u32) -> usize {
+    let mut room = budget;
     let fits = |chosen: &&Chosen| -> bool {
-        let row = rows.get(&chosen.key);
-        let stored: u64 = match (chosen.detail, row) {
-            (Detail::Full, Some(row)) => row.counts().values().map(|n| u64::from(*n)).sum(),
-            _ => 0,
-        };
-        let title = row.map_or(0, |row| row.text("title").len());
-        // Hardly any text has more than six bytes to a token.
-        let heading = (chosen.key.id.len() + title) / 6;
-        let least = stored + u64::try_from(heading).unwrap_or(u64::MAX).max(4);
         let fits = room > 0;
-        room = room.saturating_sub(least);
+        room = room.saturating_sub(chosen.least);
         fits
     };
     chosen.iter().take(MAX_WINDOW).take_while(fits).count()

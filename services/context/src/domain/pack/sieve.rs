@@ -1,7 +1,7 @@
 //! Which rows are candidates, and why the others are not.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::receipt::Points;
 use super::score::{Links, by_age, is_of};
@@ -24,7 +24,7 @@ pub(super) struct Sieve<'a> {
 }
 
 /// Rows of the story that were not deleted, by id.
-pub(super) fn own<'a>(story: &StoryId, items: &'a [Item]) -> BTreeMap<&'a str, &'a Item> {
+pub(super) fn own<'a>(story: &StoryId, items: &'a [Item]) -> HashMap<&'a str, &'a Item> {
     items
         .iter()
         .filter(|item| item.story() == Some(story) && !item.is_deleted())
@@ -74,13 +74,14 @@ impl<'a> Sieve<'a> {
     fn choose(
         &mut self,
         section: Section,
-        item: &Key,
+        item: &Item,
         via: &'static str,
         score: Points,
         detail: Detail,
     ) {
         let chosen = Chosen {
-            key: item.clone(),
+            key: item.key().clone(),
+            least: least(item, detail),
             via,
             score,
             detail,
@@ -96,11 +97,11 @@ impl<'a> Sieve<'a> {
     /// The tasks other than the asked one; gives those that may be named.
     pub fn tasks(
         &mut self,
-        tasks: &BTreeMap<&'a str, &'a Item>,
+        tasks: &HashMap<&'a str, &'a Item>,
         links: &Links<'a>,
         asked: Option<&str>,
-    ) -> BTreeSet<&'a str> {
-        let mut named: BTreeSet<&str> = BTreeSet::new();
+    ) -> HashSet<&'a str> {
+        let mut named: HashSet<&str> = HashSet::new();
         let by_age = newest_first(tasks.values().copied(), "updated_at");
         for (rank, task) in by_age.into_iter().enumerate() {
             if Some(task.id()) == asked {
@@ -132,7 +133,7 @@ impl<'a> Sieve<'a> {
             } else {
                 Detail::Min
             };
-            self.choose(section, task.key(), "-HAS_TASK->", score, detail);
+            self.choose(section, task, "-HAS_TASK->", score, detail);
         }
         named
     }
@@ -141,19 +142,19 @@ impl<'a> Sieve<'a> {
     pub fn decisions(
         &mut self,
         graph: &'a StoryGraph,
-        decisions: &BTreeMap<&'a str, &'a Item>,
+        decisions: &HashMap<&'a str, &'a Item>,
         links: &Links<'a>,
-        named: &BTreeSet<&str>,
+        named: &HashSet<&str>,
     ) -> usize {
         let section = Section::Decisions;
-        let rejected: BTreeSet<&str> = graph
+        let rejected: HashSet<&str> = graph
             .reviews
             .iter()
             .filter(|r| r.story() == Some(self.story) && r.text("verdict") == "rejected")
             .map(Item::id)
             .collect();
         let gone = |d: &Item| fallen(d, rejected.contains(d.id()));
-        let mut successors: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut successors: HashMap<&str, &str> = HashMap::new();
         for edge in &graph.edges {
             if edge.kind == RelationKind::Supersedes
                 && let Some(new) = decisions.get(edge.from.as_str())
@@ -196,15 +197,16 @@ impl<'a> Sieve<'a> {
             let settled = settled.iter().any(|s| status.eq_ignore_ascii_case(s));
             let affected = links.affects.get(id).into_iter().flatten();
             let near = affected.filter(|t| named.contains(*t));
+            let detail = match global || of_role {
+                true => Detail::Full,
+                false => Detail::Min,
+            };
             let chosen = Chosen {
                 key: key.clone(),
                 via: "-HAS_DECISION->",
                 score: links.decision(decision, settled, rank),
-                detail: if global || of_role {
-                    Detail::Full
-                } else {
-                    Detail::Min
-                },
+                detail,
+                least: least(decision, detail),
                 near: near.map(|t| (*t).to_owned()).collect(),
             };
             self.put(section, chosen);
@@ -216,18 +218,20 @@ impl<'a> Sieve<'a> {
     pub fn relations(
         &mut self,
         graph: &StoryGraph,
-        decisions: &BTreeMap<&str, &Item>,
+        decisions: &HashMap<&str, &Item>,
     ) -> BTreeMap<String, Item> {
         let section = Section::Relations;
         let chosen = self.sections.get(&Section::Decisions);
-        let chosen: BTreeMap<String, Points> = chosen
+        let chosen: HashMap<String, Points> = chosen
             .into_iter()
             .flatten()
             .map(|d| (d.key.id.clone(), d.score))
             .collect();
         let scoped = self.has(Scope::DepsDecisions) || self.has(Scope::DepsRelevant);
         let between = |edge: &&DecisionEdge| edge.kind != RelationKind::Affects;
-        let edges: BTreeSet<&DecisionEdge> = graph.edges.iter().filter(between).collect();
+        let mut edges: Vec<&DecisionEdge> = graph.edges.iter().filter(between).collect();
+        edges.sort();
+        edges.dedup();
         let mut items = BTreeMap::new();
         for edge in edges {
             let Some(from) = decisions.get(edge.from.as_str()) else {
@@ -248,6 +252,7 @@ impl<'a> Sieve<'a> {
                     via: "-HAS_DECISION->",
                     score: *score,
                     detail: Detail::Full,
+                    least: least(&item, Detail::Full),
                     near: vec![edge.from.clone()],
                 };
                 self.put(section, chosen);
@@ -289,7 +294,7 @@ impl<'a> Sieve<'a> {
                 }
                 None => {
                     first = Some(item.id());
-                    self.choose(section, item.key(), via, by_age(0), Detail::Full);
+                    self.choose(section, item, via, by_age(0), Detail::Full);
                 }
             }
         }
@@ -299,8 +304,8 @@ impl<'a> Sieve<'a> {
         if let Some(epic) = graph.epic.as_ref().filter(|epic| !epic.is_deleted()) {
             let scoped = self.has(Scope::CaseHeader);
             if self.admitted(Section::Epic, epic, scoped) {
-                let (key, via) = (epic.key(), "<-CONTAINS-");
-                self.choose(Section::Epic, key, via, by_age(0), Detail::Full);
+                let via = "<-CONTAINS-";
+                self.choose(Section::Epic, epic, via, by_age(0), Detail::Full);
             }
         }
     }
@@ -324,7 +329,7 @@ impl<'a> Sieve<'a> {
                 Entity::Phase => "-HAS_PHASE->",
                 _ => "-HAS_EVENT->",
             };
-            self.choose(section, item.key(), via, by_age(rank), Detail::Full);
+            self.choose(section, item, via, by_age(rank), Detail::Full);
             rank += 1;
         }
     }
@@ -354,4 +359,18 @@ fn takes_place(new: &Item, old: &Item, new_fell: Option<(Reason, &str)>) -> bool
     let proposed = |d: &Item| d.text("status").eq_ignore_ascii_case("PROPOSED");
     let rejected = new_fell.is_some_and(|(_, why)| why.starts_with("rejected"));
     age(new) > age(old) && !rejected && (!proposed(new) || proposed(old))
+}
+
+/// How many tokens an item takes at the very least, guessed low from what is known of it.
+fn least(item: &Item, detail: Detail) -> u32 {
+    let stored: u32 = match detail {
+        Detail::Full => item
+            .counts()
+            .values()
+            .fold(0, |sum, n| sum.saturating_add(*n)),
+        Detail::Min => 0,
+    };
+    // Hardly any text has more than six bytes to a token.
+    let heading = (item.id().len() + item.text("title").len()) / 6;
+    stored.saturating_add(u32::try_from(heading).unwrap_or(u32::MAX).max(4))
 }
