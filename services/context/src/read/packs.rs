@@ -93,7 +93,7 @@ impl Packs {
     /// The last answer to a question, without its receipt. Of which versions of the graph it
     /// is stands in it.
     pub async fn last(&self, question: &Question) -> Option<pb::GetContextResponse> {
-        decode(self.cache.get(&self.pack_key(question)).await?)
+        decode(&self.cache.get(&self.pack_key(question)).await?)
     }
 
     /// Keeps an answer (with its receipt).
@@ -116,7 +116,7 @@ impl Packs {
     /// rules hold by now: what they hide must not come out of here.
     pub async fn receipt(&self, hash: &str, policy: &str) -> Option<pb::GetReceiptResponse> {
         let found: pb::GetReceiptResponse =
-            decode(self.cache.get(&Self::receipt_key(hash)).await?)?;
+            decode(&self.cache.get(&Self::receipt_key(hash)).await?)?;
         let receipt = found.receipt.as_ref()?;
         (receipt.hash.starts_with(hash) && receipt.policy_version == policy).then_some(found)
     }
@@ -129,7 +129,7 @@ impl Packs {
 
     /// The bundle of that id.
     pub async fn bundle(&self, id: &str) -> Option<pb::RehydrateSessionResponse> {
-        decode(self.cache.get(&self.bundle_key(id)).await?)
+        decode(&self.cache.get(&self.bundle_key(id)).await?)
     }
 
     fn bundle_key(&self, id: &str) -> Key {
@@ -147,7 +147,7 @@ fn encode(message: &impl Message) -> Bytes {
 }
 
 /// What is not ours is as good as lost.
-fn decode<M: Message + Default>(bytes: Bytes) -> Option<M> {
+fn decode<M: Message + Default>(bytes: &Bytes) -> Option<M> {
     let (format, message) = bytes.split_first()?;
     (*format == FORMAT)
         .then(|| M::decode(message).ok())

@@ -31,7 +31,6 @@ fn named(v: &mut Violations, role: &str, phase: &str) -> Option<(Role, Phase)> {
 ///
 /// # Errors
 /// See the contract.
-#[expect(clippy::unused_async, reason = "all calls have one shape")]
 pub async fn validate_scope(
     app: &Arc<App>,
     _call: &Call,
@@ -195,7 +194,7 @@ pub async fn explain_scope(
         return Ok(no);
     }
     let receipt = receipt(app, call, &question, &story).await?;
-    Ok(explained(app, &question, viewer, &item, receipt))
+    Ok(explained(app, &question, viewer, &item, &receipt))
 }
 
 /// Items above stories are told with a story, if their rows may be seen through it.
@@ -346,7 +345,7 @@ fn explained(
     question: &Question,
     viewer: Viewer<'_>,
     item: &Item,
-    receipt: Receipt,
+    receipt: &Receipt,
 ) -> pb::ExplainScopeResponse {
     let entity = item.entity();
     let Question { role, phase, .. } = question;

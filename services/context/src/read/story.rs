@@ -235,7 +235,7 @@ impl Sorted {
         let mut graph = StoryGraph::new(root);
         let mut branches = sketched.branches.into_iter();
         for ((_, entity), reached) in BRANCHES.iter().zip(branches.by_ref()) {
-            self.branch(&mut graph, story, *entity, reached, counted_by);
+            self.branch(&mut graph, story, *entity, &reached, counted_by);
         }
         if let Some(context) = branches.next() {
             self.corrupt
@@ -250,7 +250,7 @@ impl Sorted {
         graph: &mut StoryGraph,
         story: &StoryId,
         entity: Entity,
-        reached: Reached,
+        reached: &Reached,
         counted_by: &str,
     ) {
         self.corrupt
