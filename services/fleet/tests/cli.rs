@@ -126,11 +126,16 @@ fn the_demo_tells_its_story_in_plain_lines_when_piped() {
         "Definition of Ready: 100 of 100",
         "wins (epoch 1)",
         "whose lease runs until",
+        "tokens for BUILD: story ",
         "commit_code → pending_arch_review",
+        "decides: Log lines carry no address  DEC-",
+        "the architect's decision is in it",
+        "    > Logs are kept longer, and read by more people, than orders.",
         "hands the task back to the developer with that feedback",
         "takes over (epoch",
         "the story is READY_TO_REVIEW",
         "expire_claim",
+        "fleet context get --story s-",
         "fleet up --data",
     ] {
         assert!(text.contains(part), "{part:?} in:\n{text}");

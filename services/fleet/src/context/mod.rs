@@ -25,8 +25,8 @@ pub use show::sections;
 use target::Access;
 pub use target::Target;
 use verify::{Kept, Verdict};
-pub use view::Receipt;
 use view::{Answer, Graph};
+pub use view::{Exclusion, Receipt};
 
 /// Exit code of `verify` when it cannot tell: the file is no receipt, or nobody serves.
 const CANNOT_TELL: u8 = 3;
@@ -55,7 +55,7 @@ pub enum Command {
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..=3))]
         depth: i32,
         /// As whom; without it, as the product owner.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         role: String,
         /// In which language.
         #[arg(long, value_enum, default_value_t = Language::Mermaid)]
@@ -76,10 +76,10 @@ pub struct Get {
     #[arg(long)]
     phase: String,
     /// The task that is worked on.
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     task: String,
     /// Most tokens; without it, the role's default.
-    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(i32).range(0..))]
     budget: i32,
     /// An older answer will do while the store is away.
     #[arg(long)]
@@ -93,7 +93,7 @@ pub struct Get {
 #[derive(Debug, clap::Args)]
 pub struct Diff {
     /// The story.
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     story: String,
     /// One role, or two to compare: developer,qa.
     #[arg(long, value_delimiter = ',', value_name = "ROLE[,ROLE]")]
@@ -105,10 +105,10 @@ pub struct Diff {
     #[arg(long, value_delimiter = ',', value_name = "HASH,HASH")]
     version: Vec<String>,
     /// The task that is worked on.
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     task: String,
     /// Most tokens; without it, the role's default.
-    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(i32).range(0..))]
     budget: i32,
 }
 

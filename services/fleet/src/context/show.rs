@@ -85,7 +85,10 @@ pub fn context(text: &str, paint: Paint) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for line in text.lines() {
         // What people and agents wrote is quoted: only our own headings begin like this.
-        let painted = if line.starts_with("## ") {
+        let painted = if line.starts_with("# ") || line == "---" {
+            style = Style::new();
+            paint.with(&Style::new().bold(), line)
+        } else if line.starts_with("## ") {
             style = palette[sections % palette.len()].clone();
             sections += 1;
             paint.with(&style.clone().bold(), line)

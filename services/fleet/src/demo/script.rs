@@ -190,7 +190,7 @@ impl Play<'_> {
             ),
         );
         let epoch = self.claim(developer, task_id).await?;
-        let now = self.tell(developer, task_id).await?;
+        let now = self.tell_decision(developer, task_id, &decision_id).await?;
         let arrived = self.decision_arrived(developer, &decision_id, task_id, before, &now)?;
         self.decision = Some(arrived);
         self.commit(developer, task_id, epoch, "second").await?;

@@ -117,6 +117,31 @@ fn the_demo_tells_each_agent_and_the_decision_of_the_architect_arrives() {
 }
 
 #[test]
+fn the_demo_makes_room_for_a_long_story() {
+    let dir = tempfile::tempdir().unwrap();
+    let example = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/stories/health-endpoint.md"
+    );
+    let text = std::fs::read_to_string(example).unwrap();
+    let long = "The service has been hard to look after for a long time. ".repeat(600);
+    let text = text.replacen("\n---\n", &format!("\n---\n\n{long}\n"), 1);
+    let file = dir.path().join("long.md");
+    std::fs::write(&file, text).unwrap();
+    let data = dir.path().join("data");
+    let told = run(&[
+        "demo",
+        file.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+    ]);
+    let told = succeeded(&told);
+    for part in ["needs more room: ", "the architect's decision is in it"] {
+        assert!(told.contains(part), "{part:?} in:\n{told}");
+    }
+}
+
+#[test]
 fn a_context_is_printed_compared_and_drawn() {
     let dir = tempfile::tempdir().unwrap();
     let played = Played::new(&dir.path().join("data"));

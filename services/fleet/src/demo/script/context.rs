@@ -3,11 +3,12 @@
 use anyhow::{Context, bail};
 use fleet_proto::context::v1::{AddProjectDecisionRequest, GetContextRequest};
 use serde::Serialize;
+use tonic::{Code, Status};
 
 use super::super::client::{Agent, explain};
 use super::super::narrator::Voice;
 use super::{ARCHITECT, Play, voice};
-use crate::context::{Receipt, sections};
+use crate::context::{Exclusion, Receipt, sections};
 
 /// What the architect decides when it hands the first task back.
 const DECISION: &str = "Log lines carry no address";
@@ -15,6 +16,8 @@ const RATIONALE: &str = "Logs are kept longer, and read by more people, than ord
 const ALTERNATIVES: &str =
     "Log a hash of the address: it can be guessed\nRestrict who reads the logs: they are copied";
 
+/// More tokens than any story document has.
+const ROOMY: i32 = 1_000_000;
 /// Most lines of a decision that are shown.
 const SHOWN: usize = 6;
 
@@ -79,20 +82,57 @@ pub(super) struct Told {
 }
 
 impl Play<'_> {
-    /// Gives an agent what it should know for a task, and says what that holds.
+    /// Gives an agent what it should know for a task, and says what that holds. A story document
+    /// that is too long for the role's budget gets more room.
     pub(super) async fn tell(&mut self, agent: Agent, task_id: &str) -> anyhow::Result<Told> {
+        match self.tell_within(agent, task_id, 0).await? {
+            Ok(told) => Ok(told),
+            Err(refusal) => {
+                let said = format!("{} needs more room: {}", agent.id, refusal.message());
+                self.say(Voice::Fleet, said);
+                let told = self.tell_within(agent, task_id, ROOMY).await?;
+                told.map_err(|s| explain(&s))
+            }
+        }
+    }
+
+    /// As [`Self::tell`]; the decision must be among it, if only the budget is in its way.
+    pub(super) async fn tell_decision(
+        &mut self,
+        agent: Agent,
+        task_id: &str,
+        decision_id: &str,
+    ) -> anyhow::Result<Told> {
+        let told = self.tell(agent, task_id).await?;
+        let cut = |e: &Exclusion| e.id == decision_id && e.reason == "BUDGET";
+        if !told.receipt.excluded.iter().any(cut) {
+            return Ok(told);
+        }
+        let told = self.tell_within(agent, task_id, ROOMY).await?;
+        told.map_err(|s| explain(&s))
+    }
+
+    /// A budget of 0 is the role's own. The inner error: the budget is too small.
+    async fn tell_within(
+        &mut self,
+        agent: Agent,
+        task_id: &str,
+        token_budget: i32,
+    ) -> anyhow::Result<Result<Told, Status>> {
         let request = GetContextRequest {
             story_id: self.story_id.clone(),
             role: agent.role.to_owned(),
             phase: phase_of(agent).to_owned(),
             subtask_id: task_id.to_owned(),
+            token_budget,
             include_receipt: true,
             ..GetContextRequest::default()
         };
-        let answer = self.fleet.context.clone().get_context(request).await;
-        let answer = answer
-            .map_err(|s| explain(&s).context(format!("the context of {}", agent.id)))?
-            .into_inner();
+        let answer = match self.fleet.context.clone().get_context(request).await {
+            Ok(answer) => answer.into_inner(),
+            Err(refusal) if refusal.code() == Code::InvalidArgument => return Ok(Err(refusal)),
+            Err(s) => return Err(explain(&s).context(format!("the context of {}", agent.id))),
+        };
         let receipt = answer.receipt.context("a context without its receipt")?;
         let receipt = Receipt::from(receipt);
         let sections = sections(&receipt);
@@ -124,10 +164,10 @@ impl Play<'_> {
                 .map(|(section, tokens)| Part { section, tokens })
                 .collect(),
         });
-        Ok(Told {
+        Ok(Ok(Told {
             text: answer.context,
             receipt,
-        })
+        }))
     }
 
     /// The architect decides something about a task; gives the decision's id.
