@@ -1,5 +1,7 @@
 //! What an agent is told, as it reads and as it must hold for every story.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 #[path = "domain/fixture.rs"]
 mod fixture;
 #[path = "domain/packs.rs"]

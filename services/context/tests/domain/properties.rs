@@ -254,8 +254,13 @@ fn asks() -> impl Strategy<Value = Ask> {
     })
 }
 
-/// A policy file with some of the entities and columns for everybody.
-fn policy_file(seed: &[usize]) -> String {
+/// Only tasks of developers, whatever the case of the word.
+const ONLY_DEVELOPERS: &str = "[{rows: all, where: {role: [DEVELOPER]}}]";
+
+/// A policy file with some of the entities and columns for everybody; the roles that may see
+/// tasks of developers only.
+fn policy_file(seed: &[usize]) -> (String, Vec<&'static str>) {
+    let mut restricted = Vec::new();
     let mut text = "version: 1\nroles:\n".to_owned();
     let mut next = 0;
     let mut pick = |n: usize| {
@@ -268,7 +273,11 @@ fn policy_file(seed: &[usize]) -> String {
             if *entity != Entity::Story && pick(5) == 0 {
                 continue;
             }
-            let rows = ["story", "all", "[story, all]"][pick(3)];
+            let mut rows = ["story", "all", "[story, all]"][pick(3)];
+            if *entity == Entity::Task && pick(3) == 0 {
+                rows = ONLY_DEVELOPERS;
+                restricted.push(role);
+            }
             let all = entity.columns().iter().enumerate();
             let columns: Vec<_> = all
                 .filter(|(n, _)| *n == 0 || pick(3) > 0)
@@ -280,7 +289,7 @@ fn policy_file(seed: &[usize]) -> String {
             ));
         }
     }
-    text
+    (text, restricted)
 }
 
 /// Columns that decide on what happens, or are ids; everything else is filled with marks.
@@ -360,13 +369,20 @@ proptest! {
         policy in prop::collection::vec(0..1_000_usize, 60),
         ask in asks(),
     ) {
-        let policies = Policies::load("generated", &policy_file(&policy), OPEN).unwrap();
+        let (file, restricted) = policy_file(&policy);
+        let policies = Policies::load("generated", &file, OPEN).unwrap();
         let scopes = Scopes::shipped();
         let (rows, marks) = marked(&story(&seeds));
         let ask = Ask { budget: Some(50_000), ..ask };
         let Ok(pack) = rows.pack(&policies, &scopes, &ask) else { return Ok(()); };
         let receipt = serde_json::to_string(&pack.receipt).unwrap();
         let included: BTreeSet<_> = pack.receipt.included.iter().map(|i| (i.kind, i.id.as_str())).collect();
+        if restricted.contains(&ask.role.as_str()) {
+            for (_, row) in rows.rows.iter().filter(|(e, row)| *e == Entity::Task && row["role"] != "developer") {
+                let id = row["task_id"].as_str().unwrap();
+                prop_assert!(!included.contains(&(Entity::Task, id)), "{} is not of developers", id);
+            }
+        }
         for (mark, entity, id, column) in marks {
             let allowed = policies.columns(ask.role, entity).any(|c| c == column);
             // A run is told with its task.

@@ -239,7 +239,7 @@ impl Body<'_> {
         self.included.push(Included {
             id: chosen.key.id.clone(),
             kind: chosen.key.entity,
-            path: chosen.path(&self.story),
+            path: chosen.path(self.story),
             section,
             score: chosen.score.into(),
             tokens,

@@ -1,5 +1,6 @@
 //! Strict reading of the policy file.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_types::Role;
@@ -78,10 +79,16 @@ fn read(root: &Node, findings: &mut Findings) -> Grants {
             let Some(entity) = yaml::word::<Entity>(key.line, &key.text, &what, findings) else {
                 continue;
             };
-            if grants.contains_key(&(role, entity)) {
-                findings.add(key.line, format!("{what}: {entity} is there twice"));
-            } else if let Some(grant) = grant(role, entity, node, findings) {
-                grants.insert((role, entity), grant);
+            let grant = grant(role, entity, node, findings);
+            match grants.entry((role, entity)) {
+                Entry::Occupied(_) => {
+                    findings.add(key.line, format!("{what}: {entity} is there twice"));
+                }
+                Entry::Vacant(place) => {
+                    if let Some(grant) = grant {
+                        place.insert(grant);
+                    }
+                }
             }
         }
     }
