@@ -348,7 +348,7 @@ fn fallen(decision: &Item, rejected: bool) -> Option<(Reason, &'static str)> {
     if is("DEPRECATED") {
         return Some((Reason::Stale, "deprecated"));
     }
-    rejected.then_some((Reason::Stale, "rejected by the product owner"))
+    rejected.then_some((Reason::Stale, "rejected"))
 }
 
 /// Whether a decision takes the place of an older one. Only what is newer can, so there are no
