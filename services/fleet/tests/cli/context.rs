@@ -1,4 +1,5 @@
 //! `fleet context` from outside: on the data of a demo, and on a running `fleet up`.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::io::Write as _;
 use std::path::Path;

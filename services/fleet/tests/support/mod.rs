@@ -149,8 +149,8 @@ fn free_offset() -> u16 {
     }
 }
 
-/// Creates a story with one task and walks both to their end, as the roles would.
-pub async fn story_to_review(up: &Up) {
+/// Creates a story with one task and walks both to their end, as the roles would; gives its id.
+pub async fn story_to_review(up: &Up) -> String {
     use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
     use fleet_proto::planning::v2::{
         CreateStoryRequest, CreateTaskRequest, GetStoryRequest, TransitionStoryRequest,
@@ -259,7 +259,7 @@ pub async fn story_to_review(up: &Up) {
             .into_inner()
             .state;
         if state == "READY_TO_REVIEW" {
-            return;
+            return story.story_id;
         }
         assert!(Instant::now() < deadline, "the story stays in {state}");
         tokio::time::sleep(Duration::from_millis(20)).await;
