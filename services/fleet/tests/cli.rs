@@ -302,10 +302,10 @@ fn told(up: &Up, story: &str) {
     assert!(answer.status.success(), "{}", err(&answer));
     let text = out(&answer);
     assert!(text.contains("It answers within 100 ms"), "{text}");
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("receipt.json");
-    std::fs::write(&file, text).unwrap();
-    let file = file.to_str().unwrap();
+    std::fs::write(&file, text).expect("it is written");
+    let file = file.to_str().expect("UTF-8");
     let verified = run(&["context", "verify", file, "--server", &up.context]);
     let said = out(&verified);
     // What is heard late may move the graph, but never makes a receipt false.
