@@ -21,7 +21,8 @@
 //! | UpdateContext, AddProjectDecision, TransitionPhase | 1 | 1 (0 for a repeated transition) |
 //! | CreateStory | planning's, and 1 | planning's, and 1 |
 //! | CreateTask | planning's | planning's |
-//! | an event of planning, workflow, orchestrator or an agent | 1 (0 if it is an ordinary hop) | 1 (0 without effect) |
+//! | an event of planning, workflow or orchestrator | 1 (0 if it is an ordinary hop) | 1 (0 without effect) |
+//! | work of an agent | 2 (0 if nothing is said about it) | 1 |
 //! | a request by event | 1 | 1 |
 
 pub mod app;

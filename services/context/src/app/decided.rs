@@ -48,7 +48,7 @@ impl Decided {
             let row = &before.value;
             if row.story_id != heard.story_id {
                 let what = format!("decision {}", self.id);
-                return Err(ends::foreign(what, &self.id, &heard.story_id));
+                return Err(ends::foreign(&what, &self.id, &heard.story_id));
             }
             let ours = (heard.at, heard.event.as_str());
             let theirs = (row.created_at, row.source_event.as_str());

@@ -25,7 +25,7 @@ pub fn check_task(found: &Found, story: &StoryId, task: &TaskId, field: &str) ->
     if task_seen.story_id == *story {
         return Ok(());
     }
-    Err(foreign(format!("{field}: task {task}"), task, story))
+    Err(foreign(&format!("{field}: task {task}"), task, story))
 }
 
 /// The decision is there, the story's, and not deleted.
@@ -38,7 +38,7 @@ pub fn check_decision(
     let row = found.need::<DecisionRow>(&rows::decision(decision))?.value;
     if row.story_id != *story {
         return Err(foreign(
-            format!("{field}: decision {decision}"),
+            &format!("{field}: decision {decision}"),
             decision,
             story,
         ));
@@ -50,7 +50,7 @@ pub fn check_decision(
 }
 
 /// It belongs to another story.
-pub fn foreign(what: String, id: impl std::fmt::Display, story: &StoryId) -> Fault {
+pub fn foreign(what: &str, id: impl std::fmt::Display, story: &StoryId) -> Fault {
     let message = format!("{what} belongs to another story than {story}");
     Fault::precondition(Reason::ParentMismatch, message).with("subject", id)
 }

@@ -146,10 +146,11 @@ impl App {
             if is_empty(&commit) {
                 return Ok(outcome);
             }
-            let changes = writes_context(&commit);
+            let written = crate::read::written(&commit);
             match self.committer.commit(*commit, deadline).await {
                 Ok(_) => {
-                    if changes {
+                    if let Some((story, seen)) = written {
+                        self.reads.hub.heard.note(&story, seen);
                         self.metrics.changed(command.name());
                     }
                     return Ok(outcome);
@@ -208,11 +209,6 @@ fn is_empty(commit: &Commit) -> bool {
         && commit.events.is_empty()
         && commit.answers.is_none()
         && commit.request.is_none()
-}
-
-fn writes_context(commit: &Commit) -> bool {
-    let mut nodes = commit.nodes.iter();
-    nodes.any(|write| write.key().label() == Label::StoryContext)
 }
 
 /// A commit that did not fit what is there any more.

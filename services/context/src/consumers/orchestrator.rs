@@ -204,7 +204,7 @@ mod tests {
         let bare = new(&DecidedThere::default(), &task).unwrap();
         assert_eq!(bare.title, "Decision about T-1");
         assert_eq!(bare.decision_type, "TECHNICAL");
-        assert_eq!(bare.affects, [task.clone()]);
+        assert_eq!(bare.affects, std::slice::from_ref(&task));
         let there = DecidedThere {
             rationale: Some("Queues decouple.\nMore.".into()),
             affected_subtask: TaskId::parse("T-2").ok(),

@@ -47,6 +47,8 @@ pub async fn quiet(replica: &Replica, story: &str) {
 }
 
 pub async fn task(replica: &Replica, story: &str, title: &str) -> String {
+    // The news of it make a version of the context, too.
+    let before = version(replica, story).await;
     let request = pb::CreateTaskRequest {
         story_id: story.to_owned(),
         title: title.to_owned(),
@@ -54,8 +56,6 @@ pub async fn task(replica: &Replica, story: &str, title: &str) -> String {
     };
     let created = replica.client.clone().create_task(request).await.unwrap();
     let task = created.into_inner().task_id;
-    // The news of it make a version of the context, too.
-    let before = version(replica, story).await;
     eventually("the news of the task", || async {
         (version(replica, story).await != before).then_some(())
     })

@@ -50,7 +50,7 @@ async fn a_story_is_an_ordinary_one_in_its_phase(world: &World) {
     let parent = key(Label::Story, &created.story_id);
     assert_eq!(
         replica.ids(parent, EdgeType::HasContext).await,
-        [created.story_id.clone()]
+        [created.story_id.as_str()]
     );
     let listed = planning::ListStoriesRequest::default();
     let listed = replica.planning.clone().list_stories(listed).await.unwrap();

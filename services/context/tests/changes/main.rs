@@ -11,6 +11,7 @@ mod identity;
 mod phases;
 mod races;
 mod refusals;
+mod relations;
 mod requests;
 mod updates;
 mod world;

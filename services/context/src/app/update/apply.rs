@@ -88,7 +88,7 @@ impl One<'_> {
             });
         }
         if foreign(&row.value) {
-            return Err(ends::foreign(at, &self.change.id, &self.call.story_id));
+            return Err(ends::foreign(&at, &self.change.id, &self.call.story_id));
         }
         if deleted(&row.value) {
             return Err(ends::deleted(&at, &self.change.id));

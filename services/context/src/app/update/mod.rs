@@ -2,7 +2,7 @@
 
 mod apply;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use fleet_graph::{Commit, MAX_COMMIT_BYTES, MAX_WRITES, NodeKey};
@@ -90,24 +90,28 @@ impl UpdateContext {
     /// The relations of the decisions lead to what will be there after the call.
     fn check_ends(&self, found: &Found) -> Result<(), Fault> {
         let story = &self.story_id;
-        // Whether an operation of this call leaves the decision there. What it may do at all
-        // is decided where it is applied.
-        let after = |id: &str| {
-            let mut changes = self.changes.iter();
-            let change =
-                changes.find(|c| matches!(&c.patch, Patch::Decision(own, _) if own.as_str() == id));
-            change.map(|change| change.operation)
-        };
+        // What this call does to decisions. Whether it may is decided where it is applied.
+        let own: HashMap<&str, Operation> = self
+            .changes
+            .iter()
+            .filter(|change| matches!(change.patch, Patch::Decision(..)))
+            .map(|change| (change.id.as_str(), change.operation))
+            .collect();
+        // Each end is looked at once, however often it is named.
+        let mut seen = HashSet::new();
         for (i, change) in self.changes.iter().enumerate() {
             let Patch::Decision(_, patch) = &change.patch else {
                 continue;
             };
             let field = |name: &str| format!("changes[{i}].payload.{name}");
-            for task in patch.tasks() {
+            for task in patch.tasks().filter(|task| seen.insert(task.as_str())) {
                 ends::check_task(found, story, task, &field("affects"))?;
             }
             for (name, to) in patch.decisions() {
-                match after(to.as_str()) {
+                if !seen.insert(to.as_str()) {
+                    continue;
+                }
+                match own.get(to.as_str()) {
                     Some(Operation::Create) => {}
                     Some(Operation::Upsert) if !found.has(&rows::decision(to)) => {}
                     Some(Operation::Delete) => {

@@ -52,6 +52,10 @@ pub fn add_decision(r: &pb::AddProjectDecisionRequest, call: &Call) -> Result<Ad
         Some(role) => role_of(call, Some(role))?,
         None => role_of(call, None).ok().flatten(),
     };
+    let agent = match (said.agent.as_str(), &call.principal.roles) {
+        ("", Some(_)) => call.principal.id.to_string(),
+        _ => said.agent,
+    };
     Ok(AddDecision {
         story_id,
         new: NewDecision {
@@ -60,7 +64,7 @@ pub fn add_decision(r: &pb::AddProjectDecisionRequest, call: &Call) -> Result<Ad
             decision_type,
             alternatives,
             author_role: role.map(|role| role.to_string()).unwrap_or_default(),
-            author_agent: said.agent,
+            author_agent: agent,
             affects,
             depends_on: said.depends_on,
             supersedes,

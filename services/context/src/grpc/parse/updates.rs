@@ -15,7 +15,9 @@ use crate::record::{
 };
 
 /// Most changes of one call.
-pub const MAX_CHANGES: usize = 200;
+const MAX_CHANGES: usize = 200;
+/// Most relations that the changes of one call name together.
+const MAX_RELATIONS: usize = 2_000;
 
 /// UpdateContext.
 pub fn update_context(r: &pb::UpdateContextRequest, call: &Call) -> Result<UpdateContext, Fault> {
@@ -108,7 +110,19 @@ fn changes(v: &mut Violations, given: &[pb::ContextChange]) -> Vec<Change> {
             });
         }
     }
+    let relations: usize = changes.iter().map(relations).sum();
+    if relations > MAX_RELATIONS {
+        let problem = format!("name {relations} relations; at most {MAX_RELATIONS} in one call");
+        v.add("changes", problem);
+    }
     changes
+}
+
+fn relations(change: &Change) -> usize {
+    match &change.patch {
+        Patch::Decision(_, patch) => patch.tasks().count() + patch.decisions().count(),
+        Patch::Milestone(_) | Patch::Summary(_) => 0,
+    }
 }
 
 fn kind(v: &mut Violations, field: &str, word: &str) -> Option<Kind> {
