@@ -11,7 +11,7 @@ use fleet_types::{StoryId, TaskId, Violations};
 
 use super::again::again;
 use super::packs::Question;
-use super::version::{digest_of, graph_version};
+use super::version::{Seen, digest_of, graph_version};
 use super::{receipt, story};
 use crate::app::{App, caller};
 use crate::domain::Phase;
@@ -93,7 +93,9 @@ async fn current(
     asked: &Asked,
     kept: Option<&pb::GetContextResponse>,
 ) -> Result<pb::GetContextResponse, Fault> {
-    if let Some(kept) = kept
+    let story = &asked.question.story;
+    let heard = &app.reads.hub.heard;
+    if let Some(kept) = kept.filter(|kept| !heard.overtook(story, &kept.graph_version))
         && is_current(app, &asked.question.story, kept, call.deadline).await?
         && let Some(answer) = with_receipt(app, asked, kept).await
     {
@@ -201,6 +203,9 @@ async fn make(
         .map_err(|e| refused(e, question))?;
     let answer = answer(app, pack, told.graph_version, told.warnings);
     if told.settled {
+        if let Some(seen) = Seen::of(&answer.graph_version) {
+            app.reads.hub.heard.settle(&question.story, seen);
+        }
         app.reads.packs.keep(question, &answer).await;
     }
     Ok(answer)

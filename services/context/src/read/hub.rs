@@ -12,13 +12,16 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::heard::Heard;
 use super::items;
-use super::version::{context_key, digest_of, graph_version};
+use super::version::{Seen, context_key, digest_of, graph_version};
 use crate::domain::{Entity, Item, Key};
+
+const UPDATED: &str = "context.events.updated";
 
 /// What is followed, by stream.
 pub(crate) const FOLLOWED: [(&str, &[&str]); 3] = [
-    ("CONTEXT", &["context.events.updated"]),
+    ("CONTEXT", &[UPDATED]),
     ("WORKFLOW_EVENTS", &["workflow.state.changed"]),
     (
         "PLANNING_EVENTS",
@@ -77,6 +80,8 @@ pub(crate) struct Hub {
     live: watch::Sender<usize>,
     places: Arc<Semaphore>,
     watched: Arc<Mutex<HashMap<StoryId, usize>>>,
+    /// What all of that says about versions.
+    pub heard: Heard,
     pub shutdown: CancellationToken,
 }
 
@@ -123,6 +128,7 @@ impl Hub {
             live: watch::Sender::new(0),
             places: Arc::new(Semaphore::new(watchers)),
             watched: Arc::default(),
+            heard: Heard::new(),
             shutdown,
         }
     }
@@ -164,6 +170,14 @@ impl Hub {
         let Ok(about) = event.payload::<About>() else {
             return;
         };
+        // Other events do not say which version of the node they speak of.
+        let (mut seen, said) = (Seen::default(), about.version);
+        match event.subject.as_str() {
+            UPDATED => seen.context = said,
+            "planning.story.updated" => seen.story = said,
+            _ => {}
+        }
+        self.heard.note(&about.story_id, seen);
         if !lock(&self.watched).contains_key(&about.story_id) {
             return;
         }
@@ -181,7 +195,7 @@ impl Hub {
 
     /// What an event is about, as it is now. One read.
     async fn look(&self, event: &Event, about: About) -> Result<Option<Change>, ReadError> {
-        let of_context = event.subject == "context.events.updated";
+        let of_context = event.subject == UPDATED;
         let story = about.story_id;
         let words = match (of_context, about.task_id, about.plan_id) {
             (true, ..) => about.changed,

@@ -6,7 +6,7 @@
 //! |---|---:|
 //! | GetContext, kept from before | 1 |
 //! | GetContext, never asked before | 2 |
-//! | GetContext, asked before and overtaken | 3 |
+//! | GetContext, asked before and overtaken | 2; 3 if nobody said so yet |
 //! | RehydrateSession, any number of roles | 2 |
 //! | RehydrateSession of a kept bundle | 0 |
 //! | GetGraphRelationships | 1, and for each level one for each kind of step, side by side |
@@ -19,6 +19,7 @@
 
 mod again;
 mod context;
+mod heard;
 mod hub;
 mod items;
 mod metrics;
@@ -50,6 +51,8 @@ pub use rehydrate::rehydrate_session;
 pub use scope::{explain_scope, validate_scope};
 pub use search::search_decisions;
 pub use stream::stream_context_updates;
+
+pub(crate) use heard::written;
 
 use context::Flown;
 use hub::Hub;

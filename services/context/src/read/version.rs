@@ -55,6 +55,28 @@ pub(crate) fn graph_version(digested: &Digested) -> Option<String> {
     Some(text)
 }
 
+/// Those of the numbers of a graph version that are versions of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seen {
+    /// The story's.
+    pub story: i64,
+    /// The story's context's.
+    pub context: i64,
+}
+
+impl Seen {
+    /// What a graph version says.
+    pub fn of(graph_version: &str) -> Option<Self> {
+        /// Behind three pairs of count and sum.
+        const CONTEXT: usize = 1 + 2 * SUMS_ONLY;
+        let number = |at| graph_version.split('.').nth(at)?.parse().ok();
+        Some(Self {
+            story: number(0)?,
+            context: number(CONTEXT)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +99,11 @@ mod tests {
             graph_version(&digested).as_deref(),
             Some("7.2.3.1.4.0.0.9.5")
         );
+        let seen = Seen {
+            story: 7,
+            context: 9,
+        };
+        assert_eq!(Seen::of("7.2.3.1.4.0.0.9.5"), Some(seen));
         digested.root = None;
         assert_eq!(graph_version(&digested), None);
         assert_eq!(paths().len(), digested.paths.len());

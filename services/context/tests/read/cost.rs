@@ -76,6 +76,30 @@ async fn an_answer_costs_two_round_trips_and_one_when_it_is_kept(world: &World) 
     assert_eq!(a.must(question()).await, overtaken);
     assert_eq!(a.store.trips(), 1);
 
+    // One that this process made, or heard of, needs no finding out.
+    a.client
+        .clone()
+        .update_context(pb::UpdateContextRequest {
+            story_id: story.clone(),
+            role: "architect".to_owned(),
+            changes: vec![pb::ContextChange {
+                operation: "CREATE".to_owned(),
+                entity_type: "DECISION".to_owned(),
+                entity_id: format!("DEC-{}-3", world.tag),
+                payload: "{\"title\": \"The third\"}".to_owned(),
+                reason: String::new(),
+            }],
+            ..pb::UpdateContextRequest::default()
+        })
+        .await
+        .unwrap();
+    a.store.trips();
+    let changed = a.must(question()).await;
+    assert!(changed.context.contains("The third"));
+    assert_eq!(a.store.trips(), 2);
+    assert_eq!(a.must(question()).await, changed);
+    assert_eq!(a.store.trips(), 1);
+
     // Many at once: one of them reads, the others make sure.
     let together = pb::GetContextRequest {
         token_budget: 1_234,

@@ -10,6 +10,7 @@
 
 mod cost;
 mod graph;
+mod identity;
 mod odd;
 mod pairs;
 mod policies;

@@ -1,12 +1,16 @@
 //! StreamContextUpdates: a snapshot, then what changes, as far as the role may hear of it.
 
 use fleet_context::Config;
+use fleet_events::Origin;
+use fleet_events::payload::ContextUpdated;
 use fleet_proto::context::v1 as pb;
 use fleet_proto::context::v1::stream_context_updates_response::Kind;
+use fleet_service::{SystemClock, SystemIds};
+use fleet_types::{Clock as _, StoryId};
 use tonic::Code;
 
 use crate::seed::Seed;
-use crate::world::{World, code, next, on_every_backend};
+use crate::world::{World, code, next, on_every_backend, soon};
 
 on_every_backend!(a_watcher_gets_the_state_and_then_every_change);
 
@@ -98,6 +102,73 @@ async fn a_watcher_gets_the_state_and_then_every_change(world: &World) {
     drop((updates, again));
     a.stop().await;
     b.stop().await;
+}
+
+/// Who does not read is not waited for, and learns that something is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_reads_too_slowly_starts_again() {
+    let world = World::embedded();
+    let a = world.replica().await;
+    let backends = world.backends().await;
+    let seed = Seed::story(&*backends.store, "s-1").await;
+    let mut client = a.client.clone();
+    let mut slow = client
+        .stream_context_updates(watch("s-1", "qa"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(next(&mut slow).await.kind(), Kind::Snapshot);
+    let mut quick = client
+        .stream_context_updates(watch("s-1", "qa"))
+        .await
+        .unwrap()
+        .into_inner();
+    let reading = tokio::spawn(async move { while next(&mut quick).await.version < 1_999 {} });
+    let story = StoryId::parse(&seed.story).unwrap();
+    let origin = Origin {
+        source: "fleet-context",
+        correlation: String::new(),
+        causation: String::new(),
+        traceparent: String::new(),
+    };
+    // More than the connection, its queue and the hub hold together.
+    let filler = "x".repeat(8_000);
+    for batch in 0..20 {
+        let events: Vec<_> = (0..100)
+            .map(|n| {
+                let payload = ContextUpdated {
+                    story_id: story.clone(),
+                    version: batch * 100 + n,
+                    changed: vec!["story:s-1".to_owned()],
+                    hash: filler.clone(),
+                    timestamp: SystemClock.now(),
+                };
+                origin.event(
+                    &SystemIds,
+                    SystemClock.now(),
+                    "s-1",
+                    batch * 100 + n,
+                    &payload,
+                )
+            })
+            .collect();
+        for published in backends.bus.publish(&events, soon()).await {
+            published.unwrap();
+        }
+    }
+    // By now all of it was told.
+    reading.await.unwrap();
+    let ended = loop {
+        let told = tokio::time::timeout(crate::world::PATIENCE, slow.message()).await;
+        match told.expect("in time") {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ends with a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::ResourceExhausted, "{ended}");
+    drop((slow, client));
+    a.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

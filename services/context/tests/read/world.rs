@@ -152,7 +152,17 @@ impl World {
             .await
     }
 
-    pub async fn replica_with(&self, mut backends: Backends, config: Config) -> Replica {
+    pub async fn replica_with(&self, backends: Backends, config: Config) -> Replica {
+        self.replica_on(backends, config, ServerSettings::default())
+            .await
+    }
+
+    pub async fn replica_on(
+        &self,
+        mut backends: Backends,
+        config: Config,
+        settings: ServerSettings,
+    ) -> Replica {
         let store = Watched::new(backends.store);
         backends.store = store.clone();
         let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
@@ -160,7 +170,6 @@ impl World {
         let metrics = deps.metrics.clone();
         let mounted = start(deps, config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let settings = ServerSettings::default();
         let address = process.serve(mounted, listener, settings).unwrap();
         tokio::time::timeout(PATIENCE, process.readiness.ready())
             .await
