@@ -136,7 +136,11 @@ impl Heard {
         let row = &before.value;
         if row.story_id != self.story_id {
             let what = format!("decision {}", row.decision_id);
-            return Err(super::ends::foreign(&what, &row.decision_id, &self.story_id));
+            return Err(super::ends::foreign(
+                &what,
+                &row.decision_id,
+                &self.story_id,
+            ));
         }
         if row.deleted_at.is_some() || !row.status.may_become(status) {
             return Ok(());

@@ -10,6 +10,7 @@ use crate::world::{World, on_every_backend};
 on_every_backend!(
     what_is_created_is_there_with_its_parents_and_its_news,
     things_are_created_changed_and_deleted_for_good,
+    the_record_of_a_change_is_nobodys_to_change,
     one_wrong_change_and_nothing_happens,
     the_status_of_a_decision_follows_its_machine,
     the_same_changes_have_the_same_hash,
@@ -211,6 +212,45 @@ async fn things_are_created_changed_and_deleted_for_good(world: &World) {
         let taken = apply(client, &story_id, one("CREATE", "x")).await;
         refused(taken, Code::AlreadyExists, "ALREADY_EXISTS", &[id]);
     }
+    replica.stop().await;
+}
+
+async fn the_record_of_a_change_is_nobodys_to_change(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    apply(
+        client,
+        &story_id,
+        vec![create(&format!("DEC-{story_id}"), "x")],
+    )
+    .await
+    .unwrap();
+    let events = replica
+        .children(key(Label::Story, &story_id), EdgeType::HasEvent)
+        .await;
+    let mut records = events
+        .iter()
+        .filter(|node| node.props["event_type"] == "context_updated");
+    let record = records.next().unwrap().props["event_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let before = version(&replica, &story_id).await;
+    for (operation, payload) in [
+        ("UPDATE", json!({"description": "nothing happened"})),
+        ("UPSERT", json!({"description": "nothing happened"})),
+        ("DELETE", json!(null)),
+    ] {
+        let tampered = vec![change(operation, "MILESTONE", &record, &payload)];
+        let tampered = apply(client, &story_id, tampered).await;
+        refused(
+            tampered,
+            Code::FailedPrecondition,
+            "RECORD_KEPT",
+            &["changes[0]", &record],
+        );
+    }
+    assert_eq!(version(&replica, &story_id).await, before);
     replica.stop().await;
 }
 
