@@ -69,21 +69,23 @@ pub async fn get_context(
         .of(question.role, question.phase)
         .map_err(|none| refused(Refused::NoScopes(none), question))?;
     let kept = app.reads.packs.last(question).await;
-    let answer = match current(app, call, &asked, kept.as_ref()).await {
-        Err(Fault::Unavailable { dependency }) if asked.stale => {
-            let Some(mut old) = kept else {
-                return Err(Fault::Unavailable { dependency });
-            };
+    let fault = match current(app, call, &asked, kept.as_ref()).await {
+        Ok(answer) => return Ok(answer),
+        Err(fault) => fault,
+    };
+    // A store that hangs is as good as away.
+    let away = matches!(fault, Fault::Unavailable { .. } | Fault::Deadline);
+    match kept {
+        Some(mut old) if away && asked.stale => {
             app.reads.metrics.served("stale");
             old.stale = true;
             if asked.receipt {
                 old.receipt = receipt_of(app, &old.hash).await;
             }
-            return Ok(old);
+            Ok(old)
         }
-        answer => answer?,
-    };
-    Ok(answer)
+        _ => Err(fault),
+    }
 }
 
 /// The answer that holds now.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleet_graph::{
-    Deadline, Direction, Edge, EdgeType, Label, Node, NodeKey, ReadError, Step, Subgraph, Walk,
+    Deadline, Direction, Edge, EdgeType, Label, MAX_WALK_NODES, Node, NodeKey, ReadError, Step,
+    Subgraph, Walk,
 };
 use fleet_proto::context::v1 as pb;
 use fleet_service::{Call, Fault, Reason};
@@ -251,7 +252,7 @@ impl Level<'_> {
             let walk = Walk {
                 // One more than can be shown says that there are more; what is known already
                 // may be found again.
-                max_nodes: roots.len() + known + most + 1,
+                max_nodes: (roots.len() + known + most + 1).min(MAX_WALK_NODES),
                 roots,
                 steps: vec![Step {
                     edge,

@@ -185,7 +185,7 @@ async fn hits_come_by_weight(world: &World) {
     );
     assert_eq!(
         all.decisions[0].decision.as_ref().unwrap().affects,
-        [task.clone()]
+        std::slice::from_ref(&task)
     );
     assert_eq!(all.tasks.len(), 1);
     assert_eq!(all.tasks[0].task.as_ref().unwrap().status, "pending_qa");

@@ -123,7 +123,7 @@ async fn a_watcher_that_reads_too_slowly_starts_again() {
         .await
         .unwrap()
         .into_inner();
-    let reading = tokio::spawn(async move { while next(&mut quick).await.version < 1_999 {} });
+    let reading = async move { while next(&mut quick).await.version < 1_999 {} };
     let story = StoryId::parse(&seed.story).unwrap();
     let origin = Origin {
         source: "fleet-context",
@@ -133,31 +133,33 @@ async fn a_watcher_that_reads_too_slowly_starts_again() {
     };
     // More than the connection, its queue and the hub hold together.
     let filler = "x".repeat(8_000);
-    for batch in 0..20 {
-        let events: Vec<_> = (0..100)
-            .map(|n| {
-                let payload = ContextUpdated {
-                    story_id: story.clone(),
-                    version: batch * 100 + n,
-                    changed: vec!["story:s-1".to_owned()],
-                    hash: filler.clone(),
-                    timestamp: SystemClock.now(),
-                };
-                origin.event(
-                    &SystemIds,
-                    SystemClock.now(),
-                    "s-1",
-                    batch * 100 + n,
-                    &payload,
-                )
-            })
-            .collect();
-        for published in backends.bus.publish(&events, soon()).await {
-            published.unwrap();
+    let saying = async {
+        for batch in 0..20 {
+            let events: Vec<_> = (0..100)
+                .map(|n| {
+                    let payload = ContextUpdated {
+                        story_id: story.clone(),
+                        version: batch * 100 + n,
+                        changed: vec!["story:s-1".to_owned()],
+                        hash: filler.clone(),
+                        timestamp: SystemClock.now(),
+                    };
+                    origin.event(
+                        &SystemIds,
+                        SystemClock.now(),
+                        "s-1",
+                        batch * 100 + n,
+                        &payload,
+                    )
+                })
+                .collect();
+            for published in backends.bus.publish(&events, soon()).await {
+                published.unwrap();
+            }
         }
-    }
-    // By now all of it was told.
-    reading.await.unwrap();
+    };
+    // Behind this all of it was told.
+    tokio::join!(reading, saying);
     let ended = loop {
         let told = tokio::time::timeout(crate::world::PATIENCE, slow.message()).await;
         match told.expect("in time") {
