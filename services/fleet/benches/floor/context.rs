@@ -116,7 +116,6 @@ impl Context {
             payload: serde_json::json!({
                 "title": format!("Decision number {n} about the card form"),
                 "rationale": rationale,
-                "status": "APPROVED",
                 "decision_type": "TECHNICAL",
                 "depends_on": depends_on,
                 "affects": affects,
@@ -163,14 +162,23 @@ pub async fn neo4j(
         context.rehydrate().await;
         times.push(at.elapsed());
     }
-    report.note("RehydrateSession of 5 roles, Neo4j, p50", short(quantile(&times, 0.5)));
+    report.note(
+        "RehydrateSession of 5 roles, Neo4j, p50",
+        short(quantile(&times, 0.5)),
+    );
     if own {
         let draft = clients.draft(epic).await;
         bare.copies(&draft, 0, OTHERS).await;
         let after = context.fresh().await;
         let what = format!("the same beside {OTHERS} other stories, Neo4j");
         let ratio = after.as_secs_f64() / before.as_secs_f64();
-        report.number(&what, short(after), short(before), "≤ 1.2 ×".into(), ratio <= 1.2);
+        report.number(
+            &what,
+            short(after),
+            short(before),
+            "≤ 1.2 ×".into(),
+            ratio <= 1.2,
+        );
     }
     context.decide(DECISIONS, 5 * DECISIONS).await;
     quiet().await;
@@ -270,9 +278,19 @@ pub async fn embedded(report: &mut Report) {
         context.again().await;
         times.push(at.elapsed());
     }
-    report.note("GetContext from the cache, embedded, p50", short(quantile(&times, 0.5)));
-    let figures = figures.into_iter().map(short).collect::<Vec<_>>().join(", ");
-    report.note("  made anew with 0, 1,000, 5,000 decisions, embedded", figures);
+    report.note(
+        "GetContext from the cache, embedded, p50",
+        short(quantile(&times, 0.5)),
+    );
+    let figures = figures
+        .into_iter()
+        .map(short)
+        .collect::<Vec<_>>()
+        .join(", ");
+    report.note(
+        "  made anew with 0, 1,000, 5,000 decisions, embedded",
+        figures,
+    );
     product.stop().await;
     let _ = std::fs::remove_dir_all(data);
 }

@@ -66,7 +66,10 @@ fn main() {
         machine::print().await;
         match real::Servers::from_environment() {
             Ok(servers) => real::run(&servers, &wanted, &mut report).await,
-            Err(why) => report.skip("transition, reads, context and listing on Neo4j and NATS", &why),
+            Err(why) => report.skip(
+                "transition, reads, context and listing on Neo4j and NATS",
+                &why,
+            ),
         }
         if wanted("context") {
             context::embedded(&mut report).await;
