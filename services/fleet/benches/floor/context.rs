@@ -106,8 +106,15 @@ impl Context {
 
     fn decision(&self, n: usize) -> pb::ContextChange {
         let id = |n: usize| format!("DEC-{}-{n}", self.story);
-        let depends_on: Vec<String> = (n % 5 != 0).then(|| id(n - 1)).into_iter().collect();
-        let affects: Vec<&String> = (n % 3 == 0).then_some(&self.task).into_iter().collect();
+        let depends_on: Vec<String> = (!n.is_multiple_of(5))
+            .then(|| id(n - 1))
+            .into_iter()
+            .collect();
+        let affects: Vec<&String> = n
+            .is_multiple_of(3)
+            .then_some(&self.task)
+            .into_iter()
+            .collect();
         let rationale = format!("Because of measurement {n}: {}", "it has to be said at the length that a rationale has in practice, which is a few lines of text. ".repeat(3));
         pb::ContextChange {
             operation: "CREATE".into(),
