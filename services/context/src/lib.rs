@@ -6,7 +6,7 @@
 //! | [`domain`] | what is chosen, who may see it, what it costs; pure |
 //! | [`record`] | what may be done to the record of a story; pure |
 //! | [`rows`] | what is stored |
-//! | [`app`] | what is read and committed for a change |
+//! | [`mod@app`] | what is read and committed for a change |
 //! | `read` | what is read and rendered for an answer |
 //! | `grpc` | the wire |
 //! | `consumers` | what others say |

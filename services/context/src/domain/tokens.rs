@@ -7,7 +7,7 @@ use lru::LruCache;
 use sha2::{Digest, Sha256};
 
 /// Counts the tokens of a text. Texts of several lines are counted as one; see
-/// [`super::text`] for why counts of our lines add up.
+/// the module `text` for why counts of our lines add up.
 pub trait Tokens: Send + Sync {
     /// How many tokens.
     fn count(&self, text: &str) -> u32;

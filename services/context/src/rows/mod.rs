@@ -1,5 +1,5 @@
-//! What is stored: the rows that this service writes ([`own`]), and what it sees of the rows of
-//! planning and workflow ([`seen`]).
+//! What is stored: the rows that this service writes (`own`), and what it sees of the rows of
+//! planning and workflow (`seen`).
 //!
 //! | label | id | place in listings (`ord`) |
 //! |---|---|---|
