@@ -61,6 +61,8 @@ impl<'a> Edit<'a> {
                     created_at,
                     updated_at: scene.now,
                     last_hash: String::new(),
+                    decisions: Some(0),
+                    decision_versions: Some(0),
                 }
             },
             |context| context.value,
@@ -184,6 +186,12 @@ impl<'a> Edit<'a> {
         let key = rows::decision(&row.decision_id);
         let ord = rows::ord(row.created_at, &row.decision_id);
         self.relations(&key, before.map(|before| &before.value), &row);
+        if let Some(versions) = &mut self.context.decision_versions {
+            *versions += 1;
+        }
+        if let (None, Some(decisions)) = (before, &mut self.context.decisions) {
+            *decisions += 1;
+        }
         match before {
             Some(before) => {
                 self.commit.update(key, before.version, ord, props(&row));

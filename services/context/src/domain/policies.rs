@@ -123,7 +123,7 @@ impl Policies {
         let (mut said, mut left) = (false, false);
         for column in item.entity().columns() {
             let name = &column.name;
-            let Some(value) = item.columns().get(name) else {
+            let Some(value) = item.column(name) else {
                 continue;
             };
             if !grant.columns.contains(name) {

@@ -113,5 +113,8 @@ fn columns(entity: Entity) -> Vec<&'static str> {
         columns.extend(counts);
         columns.extend(["tokens_by", "deleted_at"]);
     }
+    if entity == Entity::Decision {
+        columns.extend(super::story::LINKS.map(|(column, _)| column));
+    }
     columns
 }

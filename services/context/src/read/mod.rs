@@ -30,6 +30,7 @@ mod rehydrate;
 mod scope;
 mod search;
 mod show;
+mod stories;
 mod story;
 mod stream;
 mod version;
@@ -58,11 +59,13 @@ use context::Flown;
 use hub::Hub;
 use metrics::ReadMetrics;
 use packs::{Packs, Question};
+use stories::Stories;
 
 /// What reading keeps between calls.
 pub struct Reads {
     pub(crate) packs: Packs,
     pub(crate) flights: SingleFlight<Question, Flown>,
+    pub(crate) stories: Stories,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: ReadMetrics,
 }
@@ -114,6 +117,7 @@ impl Reads {
         Self {
             packs: Packs::new(deps.cache, deps.kept, rules),
             flights: SingleFlight::new(),
+            stories: Stories::new(),
             hub,
             metrics,
         }

@@ -3,6 +3,7 @@
 //! of it belongs together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_graph::{
@@ -14,6 +15,7 @@ use fleet_types::StoryId;
 
 use super::items::{self, Corrupt};
 use super::metrics::ReadMetrics;
+use super::stories::Remembered;
 use super::version::{digest_of, graph_version, story_key};
 use crate::app::App;
 use crate::domain::{DecisionEdge, Entity, Item, Key, RelationKind, StoryGraph};
@@ -52,12 +54,13 @@ const TASKS: usize = 0;
 const RUNS: usize = 1;
 const PLANS: usize = 2;
 const REVIEWS: usize = 3;
+const DECISIONS: usize = 4;
 const CONTEXT: usize = BRANCHES.len();
 
 /// A story as it was read.
 pub(crate) struct Told<C> {
     /// Light rows of all.
-    pub graph: StoryGraph,
+    pub graph: Arc<StoryGraph>,
     /// What the caller made of them.
     pub chosen: C,
     /// The chosen rows, whole, as far as they are there and read as their kind.
@@ -81,7 +84,6 @@ fn sketch_of(story: &StoryId) -> Sketch {
                 ..Branch::new(path.to_vec())
             };
             match entity {
-                Entity::Decision => branch.edges = relations().map(|(kind, _)| kind).to_vec(),
                 Entity::Milestone => {
                     (branch.newest_first, branch.max_nodes) = (true, MOST_MILESTONES);
                 }
@@ -100,6 +102,14 @@ fn sketch_of(story: &StoryId) -> Sketch {
     }
 }
 
+/// The lists of a decision's row that say what it has to do with what.
+pub(super) const LINKS: [(&str, RelationKind); 4] = [
+    ("affects", RelationKind::Affects),
+    ("depends_on", RelationKind::DependsOn),
+    ("supersedes", RelationKind::Supersedes),
+    ("alternative_of", RelationKind::AlternativeOf),
+];
+
 fn relations() -> [(EdgeType, RelationKind); 4] {
     [
         (EdgeType::Affects, RelationKind::Affects),
@@ -116,7 +126,7 @@ pub(crate) fn relation_of(kind: EdgeType) -> Option<RelationKind> {
 }
 
 /// Reads a story; `choose` says from the light rows which to read whole. It is asked again if
-/// the story moved meanwhile.
+/// the story moved meanwhile. Two round trips if nothing moves, one if the story is remembered.
 ///
 /// # Errors
 /// [`Fault::NotFound`] without such a story; what `choose` gives; the store's.
@@ -127,13 +137,16 @@ pub(crate) async fn read<C>(
     choose: impl Fn(&StoryGraph) -> Result<(C, Vec<Key>), Fault>,
 ) -> Result<Told<C>, Fault> {
     let counted_by = app.policies.counted_by();
+    if let Some(told) = remembered(app, story, deadline, &choose, &counted_by).await? {
+        return Ok(told);
+    }
     let mut before: Option<Digested> = None;
     let mut attempt = 0;
     loop {
         attempt += 1;
         let sketched = app.store.sketch(&sketch_of(story), deadline).await?;
         let mut sorted = Sorted::default();
-        let seen = versions(&sketched);
+        let (seen, in_step) = (versions(&sketched), in_step(&sketched));
         let Some(mut graph) = sorted.graph(story, sketched, &counted_by)? else {
             return Err(Fault::not_found("story", story));
         };
@@ -146,7 +159,7 @@ pub(crate) async fn read<C>(
         let (digested, found) = app.store.digest(&digest, &nodes, deadline).await?;
         // Rows that cannot be read have versions that the sketch does not tell. If nothing
         // moved between two digests, then what was read between them belongs to both.
-        let settled = digested == seen || before.as_ref() == Some(&digested);
+        let settled = (digested == seen && in_step) || before.as_ref() == Some(&digested);
         if !settled && attempt < ATTEMPTS {
             app.reads.metrics.moved();
             before = Some(digested);
@@ -163,6 +176,16 @@ pub(crate) async fn read<C>(
             }
         }
         sorted.leave_out_corrupt(&mut graph);
+        let graph = Arc::new(graph);
+        if settled && sorted.corrupt.is_empty() {
+            let read = Remembered {
+                graph: graph.clone(),
+                digested: digested.clone(),
+                context: sorted.context.clone(),
+                warnings: sorted.warnings.clone(),
+            };
+            app.reads.stories.put(story, read);
+        }
         let version = if settled {
             graph_version(&digested)
         } else {
@@ -181,6 +204,59 @@ pub(crate) async fn read<C>(
             context: sorted.context,
         });
     }
+}
+
+/// What a remembered story gives, if the graph still has its versions. One round trip; none if
+/// nothing is remembered, or what is was surely overtaken.
+async fn remembered<C>(
+    app: &App,
+    story: &StoryId,
+    deadline: Deadline,
+    choose: &impl Fn(&StoryGraph) -> Result<(C, Vec<Key>), Fault>,
+    counted_by: &str,
+) -> Result<Option<Told<C>>, Fault> {
+    let Some(known) = app.reads.stories.get(story) else {
+        return Ok(None);
+    };
+    let Some(version) = graph_version(&known.digested) else {
+        return Ok(None);
+    };
+    if app.reads.hub.heard.overtook(story, &version) {
+        return Ok(None);
+    }
+    // A refusal holds only for what is there now.
+    let Ok((chosen, keys)) = choose(&known.graph) else {
+        return Ok(None);
+    };
+    let nodes: Vec<NodeKey> = keys
+        .iter()
+        .filter_map(|key| items::node_key(story, key))
+        .collect();
+    let digest = digest_of(story);
+    let (digested, found) = app.store.digest(&digest, &nodes, deadline).await?;
+    if digested != known.digested {
+        app.reads.stories.forget_unless(story, &digested);
+        return Ok(None);
+    }
+    let mut whole = BTreeMap::new();
+    for node in found.into_iter().flatten() {
+        match items::item(&node, counted_by) {
+            Ok(item) => {
+                whole.insert(item.key().clone(), through(item, story));
+            }
+            // Read in full, where it is reported.
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(Told {
+        graph: known.graph.clone(),
+        chosen,
+        whole,
+        graph_version: version,
+        settled: true,
+        context: known.context.clone(),
+        warnings: known.warnings.clone(),
+    }))
 }
 
 async fn pause(app: &App, attempt: u32, deadline: Deadline) {
@@ -210,6 +286,25 @@ fn versions(sketched: &Sketched) -> Digested {
     Digested {
         root: sketched.root.as_ref().map(|node| node.version),
         paths: [TASKS, RUNS, PLANS, CONTEXT, REVIEWS].map(of).to_vec(),
+    }
+}
+
+/// Whether the decisions are those that the context's row counts. They are written in one
+/// commit; a store that shows the middle of one may show either without the other. Rows of
+/// which that is not known are taken as they are.
+fn in_step(sketched: &Sketched) -> bool {
+    let branch = |at: usize| sketched.branches.get(at).map_or(&[][..], |b| &b.nodes);
+    let (Some(context), decisions) = (branch(CONTEXT).first(), branch(DECISIONS)) else {
+        return true;
+    };
+    let counted = |name: &str| context.props.get(name).and_then(|n| n.as_i64());
+    let seen = Versions {
+        nodes: decisions.len() as u64,
+        sum: decisions.iter().map(|node| node.version).sum(),
+    };
+    match (counted("decisions"), counted("decision_versions")) {
+        (Some(nodes), Some(sum)) => u64::try_from(nodes) == Ok(seen.nodes) && sum == seen.sum,
+        _ => true,
     }
 }
 
@@ -284,7 +379,7 @@ impl Sorted {
             Entity::Summary => graph.summaries = items,
             Entity::Decision => {
                 graph.decisions = items;
-                graph.edges = reached.edges.iter().filter_map(edge).collect();
+                graph.edges = reached.nodes.iter().flat_map(edges).collect();
             }
             Entity::Story | Entity::Project | Entity::Relation => {}
         }
@@ -342,10 +437,17 @@ impl Sorted {
     }
 }
 
-fn edge(edge: &fleet_graph::Edge) -> Option<DecisionEdge> {
-    Some(DecisionEdge {
-        from: edge.from.id().to_owned(),
-        kind: relation_of(edge.kind)?,
-        to: edge.to.id().to_owned(),
+/// The relationships that start at a decision, as its row lists them: its writer keeps both in
+/// one commit, and a list costs the graph nothing where a thousand relationships cost more
+/// than the rows.
+fn edges(decision: &Node) -> impl Iterator<Item = DecisionEdge> {
+    LINKS.into_iter().flat_map(move |(column, kind)| {
+        let ends = decision.props.get(column).and_then(|list| list.as_array());
+        let ends = ends.into_iter().flatten().filter_map(|end| end.as_str());
+        ends.map(move |to| DecisionEdge {
+            from: decision.key.id().to_owned(),
+            kind,
+            to: to.to_owned(),
+        })
     })
 }

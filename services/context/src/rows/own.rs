@@ -33,6 +33,13 @@ pub struct StoryContextRow {
     /// Of the last change.
     #[serde(default)]
     pub last_hash: String,
+    /// How many decisions the story has, deleted ones included: who sees this row beside
+    /// others than it counts sees the middle of a commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<i64>,
+    /// The sum of their versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_versions: Option<i64>,
 }
 
 /// A decision. Its relations are kept twice: as lists here and as relationships in the graph,

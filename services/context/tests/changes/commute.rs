@@ -271,6 +271,8 @@ impl Place {
                     version = node.version;
                     node.props.remove("updated_at");
                     node.props.remove("last_hash");
+                    // How often a decision was written depends on what came first.
+                    node.props.remove("decision_versions");
                 }
                 nodes.insert(node.key.path(), node.props);
             }

@@ -68,7 +68,7 @@ async fn cycles_and_edges_to_what_is_gone_do_no_harm(world: &World) {
     seed.apply(|commit| {
         commit.nodes.push(NodeWrite::Update {
             key: target,
-            expected: 1,
+            expected: 2,
             ord,
             props: props(gone),
         });

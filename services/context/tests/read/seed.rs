@@ -184,8 +184,21 @@ impl<'a> Seed<'a> {
 
     pub async fn relate(&mut self, from: &str, kind: EdgeType, to: NodeKey) {
         let from = key(Label::Decision, from);
+        let found = self.store.get(std::slice::from_ref(&from), soon()).await;
+        let mut node = found.unwrap().remove(0).unwrap();
+        let list = match kind {
+            EdgeType::Affects => "affects",
+            EdgeType::DependsOn => "depends_on",
+            EdgeType::Supersedes => "supersedes",
+            EdgeType::AlternativeOf => "alternative_of",
+            other => panic!("{other:?} starts at no decision"),
+        };
+        let listed = node.props.entry(list).or_insert_with(|| json!([]));
+        listed.as_array_mut().unwrap().push(to.id().into());
         self.apply(|commit| {
-            commit.relate(from, kind, to);
+            commit
+                .update(from.clone(), node.version, node.ord, node.props)
+                .relate(from, kind, to);
         })
         .await;
     }

@@ -87,7 +87,11 @@ pub(super) fn delivered(lines: &mut Lines<'_>, run: &View) {
     }
     let commit = labelled(" in commit", run, "work_commit_sha");
     let agent = labelled(" by", run, "work_agent");
-    lines.line(&format!("Delivered{commit}{agent}:"));
+    let end = match one_line(run.text("work_summary")).is_empty() {
+        true => ".",
+        false => ":",
+    };
+    lines.line(&format!("Delivered{commit}{agent}{end}"));
     lines.column("", run, "work_summary");
     lines.close();
 }

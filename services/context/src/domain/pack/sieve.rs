@@ -366,8 +366,8 @@ fn least(item: &Item, detail: Detail) -> u32 {
     let stored: u32 = match detail {
         Detail::Full => item
             .counts()
-            .values()
-            .fold(0, |sum, n| sum.saturating_add(*n)),
+            .iter()
+            .fold(0, |sum, (_, n)| sum.saturating_add(*n)),
         Detail::Min => 0,
     };
     // Hardly any text has more than six bytes to a token.

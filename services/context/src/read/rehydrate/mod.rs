@@ -210,7 +210,7 @@ fn stats(told: &Told<Vec<Choice>>, roles: &BTreeSet<Role>) -> pb::RehydrationSta
         milestones,
         edges,
         ..
-    } = &told.graph;
+    } = &*told.graph;
     let alive = |items: &[crate::domain::Item]| -> BTreeSet<String> {
         let items = items.iter().filter(|item| !item.is_deleted());
         items.map(|item| item.id().to_owned()).collect()
