@@ -33,12 +33,12 @@ async fn what_is_missing_is_created_what_differs_is_updated_what_cannot_be_is_sa
 
     // Somebody made one stream by hand, with another storage, and narrowed a second one.
     jetstream
-        .delete_stream(deployed.stream("CONTEXT"))
+        .delete_stream(deployed.stream("AGENT_RESPONSES"))
         .await
         .unwrap();
     let by_hand = stream::Config {
-        name: deployed.stream("CONTEXT"),
-        subjects: vec![deployed.subject("context.>")],
+        name: deployed.stream("AGENT_RESPONSES"),
+        subjects: vec![deployed.subject("agent.response.>")],
         storage: stream::StorageType::Memory,
         ..Default::default()
     };
@@ -102,7 +102,7 @@ async fn what_is_missing_is_created_what_differs_is_updated_what_cannot_be_is_sa
             ("different", "consumer", "workflow-planning-events"),
             ("different", "stream", "AGENT_WORK"),
             ("immutable", "consumer", "planning-workflow-events"),
-            ("immutable", "stream", "CONTEXT"),
+            ("immutable", "stream", "AGENT_RESPONSES"),
             ("missing", "consumer", "workflow-agent-work"),
         ]
     );
@@ -121,7 +121,7 @@ async fn what_is_missing_is_created_what_differs_is_updated_what_cannot_be_is_sa
         left,
         [
             ("immutable", "consumer", "planning-workflow-events"),
-            ("immutable", "stream", "CONTEXT")
+            ("immutable", "stream", "AGENT_RESPONSES")
         ]
     );
     assert_eq!(named(&bus.drift(soon()).await.unwrap()).len(), 2);
