@@ -19,10 +19,13 @@ use crate::domain::{Entity, Item, Key};
 
 const UPDATED: &str = "context.events.updated";
 
+/// The stream of which only watchers want to hear.
+const WORKFLOW: &str = "WORKFLOW_EVENTS";
+
 /// What is followed, by stream.
 pub(crate) const FOLLOWED: [(&str, &[&str]); 3] = [
     ("CONTEXT", &[UPDATED]),
-    ("WORKFLOW_EVENTS", &["workflow.state.changed"]),
+    (WORKFLOW, &["workflow.state.changed"]),
     (
         "PLANNING_EVENTS",
         &[
@@ -153,6 +156,10 @@ impl Hub {
                         message = tail.next() => message,
                     };
                     let Ok(message) = message else { break };
+                    // There is one for every step of every task, and only watchers care.
+                    if stream.name == WORKFLOW && lock(&self.watched).is_empty() {
+                        continue;
+                    }
                     self.hear(&message).await;
                 }
                 self.live.send_modify(|live| *live -= 1);
