@@ -18,11 +18,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use fleet_service::cli::{self, Invocation};
 
-/// Contexts are made of many small texts that live for a moment; the system's allocator takes a
-/// third of the time that it takes to make one.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Where `fleet up` keeps its data unless told otherwise.
 pub(crate) const DEFAULT_DATA: &str = ".fleet/data";
 
