@@ -20,6 +20,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("fleet-proto", &[]),
     ("fleet-cache", &[]),
     ("fleet-redact", &[]),
+    ("fleet-yaml", &[]),
     ("fleet-cache-valkey", &["cache"]),
     ("fleet-graph", &["types"]),
     ("fleet-events", &["graph", "topology", "types"]),
@@ -48,12 +49,14 @@ const KNOWS: &[(&str, &[&str])] = &[
     ),
     (
         "fleet-workflow",
-        &["events", "graph", "proto", "service", "topology", "types"],
+        &[
+            "events", "graph", "proto", "service", "topology", "types", "yaml",
+        ],
     ),
     (
         "fleet-context",
         &[
-            "cache", "events", "graph", "proto", "redact", "service", "topology", "types",
+            "cache", "events", "graph", "proto", "redact", "service", "topology", "types", "yaml",
         ],
     ),
     (
@@ -274,6 +277,7 @@ fn domains_do_no_io_and_know_neither_time_nor_chance() {
     let root = root();
     let mut pure = vec![
         root.join("libs/types/src"),
+        root.join("libs/yaml/src"),
         root.join("services/workflow/src/fsm"),
     ];
     pure.extend(

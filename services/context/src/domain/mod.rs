@@ -16,6 +16,8 @@ mod tokens;
 mod versions;
 mod yaml;
 
+pub use fleet_yaml::{Report, Violation};
+
 pub use entity::{Column, ColumnKind, CorruptItem, Entity, Item, Key, Props};
 pub use pack::{
     Ask, Assembler, DecisionEdge, Excluded, Fate, Included, Pack, Reason, Receipt, Refused,
@@ -27,4 +29,3 @@ pub use scopes::{Compared, NoScopes, SHIPPED_SCOPES, Scopes};
 pub use text::{RENDER_VERSION, one_line};
 pub use tokens::{CachedTokens, O200k, TOKENIZER, Tokens};
 pub use versions::sha256_hex;
-pub use yaml::{Report, Violation};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_types::Role;
+use fleet_yaml::{Findings, Node, Report};
 
 use super::versions::short_hash;
-use super::yaml::{self, Findings, Node, Report};
-use super::{Phase, Scope};
+use super::{Phase, Scope, yaml};
 
 /// The file that comes with the service.
 pub const SHIPPED_SCOPES: &str =
@@ -49,7 +49,7 @@ impl Scopes {
     /// Everything that is wrong with it, with lines.
     pub fn load(file: &str, text: &str) -> Result<Self, Report> {
         let mut findings = Findings::default();
-        let pairs = yaml::parse(text, &mut findings)
+        let pairs = fleet_yaml::parse(text, &mut findings)
             .map(|root| read(&root, &mut findings))
             .unwrap_or_default();
         findings.into_report(file)?;
@@ -133,7 +133,9 @@ fn canonical(pairs: &BTreeMap<(Role, Phase), BTreeSet<Scope>>) -> String {
 fn read(root: &Node, findings: &mut Findings) -> BTreeMap<(Role, Phase), BTreeSet<Scope>> {
     let mut pairs = BTreeMap::new();
     let [version, phases] = yaml::parts(root, "the file", ["version", "phases"], findings);
-    yaml::version(version, findings);
+    if let Some(version) = version {
+        fleet_yaml::version(version, findings);
+    }
     let Some(phases) = phases else { return pairs };
     for (key, roles) in yaml::entries(phases, "phases", findings) {
         let Some(phase) = yaml::word::<Phase>(key.line, &key.text, "phases", findings) else {

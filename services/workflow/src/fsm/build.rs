@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use fleet_yaml::Findings;
+
 use super::machine::{
     self, BackTo, ClaimRule, Kind, Limits, Machine, Rule, State, StateId, Target,
 };
-use super::report::Findings;
 use super::source::{At, ClaimSource, FromSource, Source, TransitionSource};
 
 /// Resolves; `None` if the machine has no states or no beginning. Findings may have been added

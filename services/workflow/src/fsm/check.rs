@@ -4,9 +4,9 @@
 //! Each check adds its findings; none of them stops the others.
 
 use fleet_types::{Action, Role};
+use fleet_yaml::Findings;
 
 use super::machine::{Guard, Kind, Machine, OnDue, Outcome, Rule, State, StateId, Target};
-use super::report::Findings;
 use super::ways::{Edge, Ways};
 
 /// Runs all checks.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::report::Findings;
+use fleet_yaml::{Findings, Key, Node, Value};
+
 use super::source::At;
-use super::yaml::{Key, Node, Value};
 
 /// The entries of a mapping, taken one by one; what is left in the end is unknown.
 pub(super) struct Fields<'a> {

@@ -8,17 +8,15 @@ mod check;
 mod fields;
 mod graph;
 mod machine;
-mod report;
 mod source;
 mod ways;
-mod yaml;
 
+pub use fleet_yaml::{Report, Violation};
 pub use graph::{Format, graph};
 pub use machine::{
     BackTo, ClaimRule, Guard, Kind, Limits, Machine, OnDue, Outcome, Rule, State, StateId, Target,
     Timer,
 };
-pub use report::{Report, Violation};
 
 /// The machine that ships, and the name it is known by in messages.
 pub const DEFAULT: &str =
@@ -33,7 +31,7 @@ pub const DEFAULT_FILE: &str = "workflow.fsm.yaml";
 /// checked only once every word in the file is understood, because a misspelt name would
 /// otherwise be reported as a dozen consequences.
 pub fn check(text: &str, file_name: &str) -> Result<Machine, Report> {
-    let mut findings = report::Findings::default();
+    let mut findings = fleet_yaml::Findings::default();
     let machine =
         source::read(text, &mut findings).and_then(|source| build::build(&source, &mut findings));
     if findings.is_empty()

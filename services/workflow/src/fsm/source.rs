@@ -5,17 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleet_types::{Action, Role};
-use serde_saphyr::Location;
+use fleet_yaml::{Findings, Key, Node, Value};
 
 use super::fields::{Fields, count, duration, name, names, words};
 use super::machine::{BackTo, Guard, Kind, OnDue, Outcome, Timer};
-use super::report::Findings;
-use super::yaml::{Key, Node, Value};
 
-/// The only layout of the file there is.
-const VERSION: i64 = 1;
-/// Largest file that is read.
-const MAX_FILE_BYTES: usize = 256 * 1024;
 /// Most states of a machine.
 const MAX_STATES: usize = 200;
 
@@ -81,38 +75,14 @@ pub(super) struct ClaimSource {
 
 /// Reads the text; `None` if it is not even YAML.
 pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Source> {
-    if text.len() > MAX_FILE_BYTES {
-        findings.add(
-            1,
-            format!(
-                "the file has {} bytes; at most {MAX_FILE_BYTES}",
-                text.len()
-            ),
-        );
-        return None;
-    }
-    let options = serde_saphyr::options! { with_snippet: false };
-    let root: Node = match serde_saphyr::from_str_with_options(text, options) {
-        Ok(root) => root,
-        Err(error) => {
-            let error = error.without_snippet();
-            let line = error.location().map_or(1, |at: Location| at.line().max(1));
-            findings.add(
-                line,
-                format!("not readable as YAML: {}", in_our_words(&error.to_string())),
-            );
-            return None;
-        }
-    };
+    let root = fleet_yaml::parse(text, findings)?;
     let mut top = Fields::of("the file", &root, findings)?;
     let mut source = Source {
         max_lease: Duration::from_secs(8 * 3600),
         ..Source::default()
     };
-    if let Some(version) = top.required("version", findings)
-        && !matches!(version.value, Value::Int(VERSION))
-    {
-        findings.add(version.line, format!("version: expected {VERSION}"));
+    if let Some(version) = top.required("version", findings) {
+        fleet_yaml::version(version, findings);
     }
     source.name = top
         .text("name", findings)
@@ -135,24 +105,6 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Source> {
     }
     top.finish(findings);
     Some(source)
-}
-
-/// The parser's sentence, without its advice to programmers.
-fn in_our_words(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    for (theirs, ours) in [
-        ("multiple YAML documents", "more than one document"),
-        ("recursive references", "an alias that contains itself"),
-        ("budget breached", "too large once its aliases are followed"),
-    ] {
-        if line.contains(theirs) {
-            return ours.to_owned();
-        }
-    }
-    match line.split_once(", set DuplicateKeyPolicy") {
-        Some((what, _)) => what.to_owned(),
-        None => line.to_owned(),
-    }
 }
 
 fn limits(node: &Node, source: &mut Source, findings: &mut Findings) {

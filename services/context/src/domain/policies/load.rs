@@ -4,11 +4,12 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_types::Role;
+use fleet_yaml::{Findings, Node, Report, Value};
 
 use super::{Entity, Grant, Policies, Redaction, RowRule, Rows, SHIPPED_POLICIES};
 use crate::domain::scopes::role as role_word;
 use crate::domain::versions::short_hash;
-use crate::domain::yaml::{self, Findings, Node, Report, Value};
+use crate::domain::yaml;
 use crate::domain::{ColumnKind, RENDER_VERSION};
 
 type Grants = BTreeMap<(Role, Entity), Grant>;
@@ -20,7 +21,7 @@ impl Policies {
     /// Everything that is wrong with it, with lines.
     pub fn load(file: &str, text: &str, redaction: Redaction) -> Result<Self, Report> {
         let mut findings = Findings::default();
-        let grants = yaml::parse(text, &mut findings)
+        let grants = fleet_yaml::parse(text, &mut findings)
             .map(|root| read(&root, &mut findings))
             .unwrap_or_default();
         findings.into_report(file)?;
@@ -55,7 +56,9 @@ fn canonical(grants: &Grants) -> String {
 fn read(root: &Node, findings: &mut Findings) -> Grants {
     let mut grants = Grants::new();
     let [version, roles] = yaml::parts(root, "the file", ["version", "roles"], findings);
-    yaml::version(version, findings);
+    if let Some(version) = version {
+        fleet_yaml::version(version, findings);
+    }
     let Some(roles) = roles else { return grants };
     let mut seen = BTreeSet::new();
     let mut same: Vec<(u64, Role, Role)> = Vec::new();

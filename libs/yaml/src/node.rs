@@ -6,26 +6,36 @@ use serde_saphyr::Spanned;
 
 /// A value with the line it begins on.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub struct Node {
+    /// The line, from 1.
     pub line: u64,
+    /// What stands there.
     pub value: Value,
 }
 
-/// What YAML can say, as far as a machine needs it.
+/// What YAML can say, as far as our files need it.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub enum Value {
+    /// Nothing: `key:` or `~`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A whole number.
     Int(i64),
+    /// A word or a text; also numbers with a point.
     Text(String),
+    /// A sequence.
     List(Vec<Node>),
+    /// A mapping, in the order of the file; a key may stand there twice.
     Map(Vec<(Key, Node)>),
 }
 
 /// A key with its line.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
+pub struct Key {
+    /// The line, from 1.
     pub line: u64,
+    /// The key.
     pub text: String,
 }
 

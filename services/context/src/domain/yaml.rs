@@ -1,51 +1,12 @@
-//! Strict reading of our YAML files: every unknown key and word, missing part and wrong shape
-//! is reported with its line. What the words mean is the business of the readers.
-
-mod node;
-mod report;
+//! The shapes of our YAML files: mappings with known keys, lists of words. Every unknown key and
+//! word, missing part and wrong shape is reported with its line.
 
 use std::str::FromStr;
 
-use serde_saphyr::Location;
-
-pub(in crate::domain) use node::{Key, Node, Value};
-pub(in crate::domain) use report::Findings;
-pub use report::{Report, Violation};
-
-/// Largest file that is read.
-const MAX_FILE_BYTES: usize = 256 * 1024;
-/// The only layout of the files there is.
-const VERSION: i64 = 1;
-
-/// The tree of a file; `None` (and a finding) if it is not even YAML.
-pub(in crate::domain) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
-    if text.len() > MAX_FILE_BYTES {
-        let found = text.len();
-        findings.add(
-            1,
-            format!("the file has {found} bytes; at most {MAX_FILE_BYTES}"),
-        );
-        return None;
-    }
-    let options = serde_saphyr::options! { with_snippet: false };
-    match serde_saphyr::from_str_with_options(text, options) {
-        Ok(root) => Some(root),
-        Err(error) => {
-            let error = error.without_snippet();
-            let line = error.location().map_or(1, |at: Location| at.line().max(1));
-            let said = error.to_string();
-            let said = said.lines().next().unwrap_or_default();
-            let said = said
-                .split_once(", set DuplicateKeyPolicy")
-                .map_or(said, |(what, _)| what);
-            findings.add(line, format!("not readable as YAML: {said}"));
-            None
-        }
-    }
-}
+use fleet_yaml::{Findings, Key, Node, Value};
 
 /// The entries of a mapping, each key once; anything else is a finding.
-pub(in crate::domain) fn entries<'a>(
+pub(super) fn entries<'a>(
     node: &'a Node,
     what: &str,
     findings: &mut Findings,
@@ -73,7 +34,7 @@ pub(in crate::domain) fn entries<'a>(
 
 /// The parts of a mapping that has exactly these keys, in this order; missing and unknown ones
 /// are findings.
-pub(in crate::domain) fn parts<'a, const N: usize>(
+pub(super) fn parts<'a, const N: usize>(
     node: &'a Node,
     what: &str,
     keys: [&str; N],
@@ -105,17 +66,8 @@ pub(in crate::domain) fn parts<'a, const N: usize>(
     found
 }
 
-/// Checks the `version` of a file.
-pub(in crate::domain) fn version(node: Option<&Node>, findings: &mut Findings) {
-    if let Some(node) = node
-        && !matches!(node.value, Value::Int(VERSION))
-    {
-        findings.add(node.line, format!("version: expected {VERSION}"));
-    }
-}
-
 /// A list of words, each once, with their lines.
-pub(in crate::domain) fn words<'a>(
+pub(super) fn words<'a>(
     node: &'a Node,
     what: &str,
     findings: &mut Findings,
@@ -149,7 +101,7 @@ pub(in crate::domain) fn words<'a>(
 }
 
 /// A word of a closed list; anything else is a finding.
-pub(in crate::domain) fn word<T: FromStr<Err = fleet_types::UnknownWord>>(
+pub(super) fn word<T: FromStr<Err = fleet_types::UnknownWord>>(
     line: u64,
     text: &str,
     what: &str,

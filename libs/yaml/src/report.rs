@@ -43,9 +43,10 @@ impl std::error::Error for Report {}
 
 /// Violations while they are collected.
 #[derive(Debug, Default)]
-pub(in crate::domain) struct Findings(Vec<Violation>);
+pub struct Findings(Vec<Violation>);
 
 impl Findings {
+    /// One more; `line` from 1.
     pub fn add(&mut self, line: u64, message: impl Into<String>) {
         self.0.push(Violation {
             line,
@@ -53,7 +54,15 @@ impl Findings {
         });
     }
 
-    /// The report, or nothing if all is well. Sorted by line; said once each.
+    /// Whether nothing was found so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The report about `file`, or nothing if all is well. Sorted by line; said once each.
+    ///
+    /// # Errors
+    /// The report, if there is anything to say.
     pub fn into_report(mut self, file: &str) -> Result<(), Report> {
         self.0.sort();
         self.0.dedup();
