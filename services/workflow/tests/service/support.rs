@@ -98,12 +98,23 @@ impl World {
         config: Config,
         server: impl Fn() -> ServerSettings,
     ) -> Option<Self> {
+        Self::watched(on, replicas, config, server, |_, store| store).await
+    }
+
+    /// As [`Self::with`]; what each replica, by its place, has for a store is said by `watch`.
+    pub async fn watched(
+        on: On,
+        replicas: usize,
+        config: Config,
+        server: impl Fn() -> ServerSettings,
+        watch: impl Fn(usize, Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Option<Self> {
         let deployment = deployment();
         let mut embedded = None;
         let mut nats_url = None;
         let mut all = Vec::new();
-        for _ in 0..replicas {
-            let backends = match on {
+        for place in 0..replicas {
+            let mut backends = match on {
                 On::Embedded => {
                     let (opened, _) = embedded.get_or_insert_with(|| open(&deployment));
                     Backends {
@@ -124,6 +135,7 @@ impl World {
                 backends.store.migrate(soon()).await.unwrap();
                 assert_eq!(backends.bus.apply(soon()).await.unwrap(), []);
             }
+            backends.store = watch(place, backends.store);
             all.push(replica(backends, &deployment, config.clone(), server()).await);
         }
         let (bus, store) = (all[0].deps.bus.clone(), all[0].deps.store.clone());
