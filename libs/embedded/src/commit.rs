@@ -9,7 +9,9 @@ use fleet_graph::{
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use crate::{
+    bus::log::{self, NewMessage},
     checksum::Sum,
+    graph::EmbeddedStore,
     ledger::Table,
     listings::{self, Filters},
     outbox,
@@ -27,11 +29,21 @@ pub(crate) struct Prepared {
     guards: Vec<Guard>,
     nodes: Vec<NodeRow>,
     edges: Vec<EdgeRow>,
-    events: Vec<OutboxEvent>,
+    events: Vec<EventRow>,
+    /// Streams of these events that are rid of old messages by the way.
+    prune: Vec<usize>,
+    /// When the messages are stored, in milliseconds since 1970.
+    now: i64,
     answers: Option<Answer>,
     request: Option<Request>,
     deployment: String,
     receipt: Receipt,
+}
+
+struct EventRow {
+    event: OutboxEvent,
+    /// As it goes on the bus, if it goes there at once.
+    message: Option<NewMessage>,
 }
 
 struct NodeRow {
@@ -59,24 +71,37 @@ struct EdgeRow {
 }
 
 impl Prepared {
-    pub(crate) fn new(commit: &Commit, deployment: &str) -> Self {
+    pub(crate) fn new(commit: &Commit, store: &EmbeddedStore) -> Self {
+        let EmbeddedStore { inner, own_bus, .. } = store;
+        let event_row = |event: &OutboxEvent| EventRow {
+            event: event.clone(),
+            message: own_bus.then(|| NewMessage::of(event).ok()).flatten(),
+        };
+        let events: Vec<EventRow> = commit.events.iter().map(event_row).collect();
+        let now = inner.core.clock.now().millis();
+        let messages = events.iter().filter_map(|row| row.message.as_ref());
         Self {
+            prune: inner.pruned.due_among(messages, now),
+            now,
+            events,
             id: *commit.id.as_bytes(),
             at: commit.time.millis(),
             guards: commit.guards.clone(),
             nodes: commit.nodes.iter().map(node_row).collect(),
             edges: commit.edges.iter().map(edge_row).collect(),
-            events: commit.events.clone(),
             answers: commit.answers.clone(),
             request: commit.request.clone(),
-            deployment: deployment.to_owned(),
+            deployment: store.deployment.clone(),
             receipt: commit.receipt(),
         }
     }
 
     /// Checks in the order that the port promises, then writes. The ends of relationships are
     /// found while writing: the caller undoes what a refusal leaves behind.
-    pub(crate) fn apply(self, tx: &mut Tx<'_>) -> rusqlite::Result<Result<Receipt, CommitError>> {
+    pub(crate) fn apply(
+        mut self,
+        tx: &mut Tx<'_>,
+    ) -> rusqlite::Result<Result<Receipt, CommitError>> {
         if known(tx.conn, &self.id)? {
             return Ok(Ok(self.receipt));
         }
@@ -85,6 +110,10 @@ impl Prepared {
                 if let Err(refusal) = self.write(tx, &found)? {
                     return Ok(Err(refusal));
                 }
+                if let Err(refusal) = self.say(tx)? {
+                    return Ok(Err(refusal));
+                }
+                self.note(tx)?;
                 Ok(Ok(self.receipt))
             }
             Err(refusal) => Ok(Err(refusal)),
@@ -155,12 +184,37 @@ impl Prepared {
             }
             write_edge(tx, edge, ends)?;
         }
-        for event in &self.events {
-            if !outbox::insert(tx, event, &self.deployment, self.at)? {
-                let problem = format!("event {} is in the outbox already", event.id);
+        Ok(Ok(()))
+    }
+
+    /// Puts the events on the bus or, what cannot go there now, into the outbox.
+    fn say(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<Result<(), CommitError>> {
+        for stream in self.prune.drain(..) {
+            log::prune(tx, stream, self.now)?;
+        }
+        self.receipt.on_bus = !self.events.is_empty();
+        for EventRow { event, message } in self.events.drain(..) {
+            let stored = match message {
+                Some(message) => log::append(tx, message, self.now)?.ok(),
+                None => None,
+            };
+            let new = match stored {
+                Some(published) => !published.duplicate,
+                None => {
+                    self.receipt.on_bus = false;
+                    outbox::insert(tx, &event, &self.deployment, self.at)?
+                }
+            };
+            if !new {
+                let problem = format!("event {} was said already", event.id);
                 return Ok(Err(CommitError::Invalid(problem)));
             }
         }
+        Ok(Ok(()))
+    }
+
+    /// Notes what was answered, what was asked, and that the commit happened.
+    fn note(&self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
         if let Some(Answer { consumer, event }) = &self.answers {
             let crc = Sum::new()
                 .text(consumer)
@@ -180,7 +234,7 @@ impl Prepared {
             .cached("INSERT INTO commits(id, at, crc) VALUES (?1, ?2, ?3)")?
             .execute((self.id, self.at, crc))?;
         tx.ledger.added(Table::Commits, crc);
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

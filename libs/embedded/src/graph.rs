@@ -29,6 +29,8 @@ use crate::{
 pub(crate) struct EmbeddedStore {
     pub(crate) inner: Arc<Inner>,
     pub(crate) deployment: String,
+    /// Commits put their events on the bus of the same directory.
+    pub(crate) own_bus: bool,
 }
 
 impl EmbeddedStore {
@@ -74,7 +76,7 @@ impl GraphStore for EmbeddedStore {
 
     async fn commit(&self, commit: &Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
         commit.check().map_err(CommitError::Invalid)?;
-        let prepared = Prepared::new(commit, self.deployment());
+        let prepared = Prepared::new(commit, self);
         self.inner
             .core
             .writer

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     OpenError, Options,
-    bus::{EmbeddedBus, Pruned, Registry},
+    bus::{EmbeddedBus, Pruned, Registry, recent::Recent},
     graph::EmbeddedStore,
     ledger::Ledger,
     lock::Lock,
@@ -63,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     /// The last sequence of each stream that is on disk.
     pub(crate) heads: Vec<watch::Receiver<u64>>,
+    /// The newest messages of each stream.
+    pub(crate) recent: Arc<Recent>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -103,7 +105,9 @@ impl Embedded {
             fault: options.fault.clone(),
             max_stream_messages: options.max_stream_messages,
             heads: senders,
+            recent: Arc::default(),
         };
+        let recent = Arc::clone(&settings.recent);
         let wal_pages = Arc::new(AtomicU32::new(0));
         writer::configure(&mut conn, &settings, &wal_pages)
             .map_err(|e| OpenError::engine(&path, e))?;
@@ -122,6 +126,7 @@ impl Embedded {
             writer,
             clock: options.clock,
             heads,
+            recent,
             thread: Some(thread),
         });
         let registry = Arc::new(Registry::new());
@@ -150,11 +155,22 @@ impl Embedded {
 
     /// The graph side as another deployment sees it: the same graph, its own outbox.
     pub fn store_of(&self, deployment: &str) -> Arc<dyn Store> {
-        let deployment = deployment.to_owned();
         Arc::new(EmbeddedStore {
             inner: Arc::clone(&self.inner),
-            deployment,
+            deployment: deployment.to_owned(),
+            own_bus: false,
         })
+    }
+
+    /// Both sides as one: a commit puts its events on the bus in the same transaction, and only
+    /// what a stream does not take waits in the outbox. For those who use this bus and no other.
+    pub fn store_and_bus(&self) -> (Arc<dyn Store>, Arc<dyn Bus>) {
+        let store = EmbeddedStore {
+            inner: Arc::clone(&self.inner),
+            deployment: self.inner.deployment.clone(),
+            own_bus: true,
+        };
+        (Arc::new(store), self.bus())
     }
 
     /// The bus side. It knows no deployments: its streams are this directory's alone.

@@ -11,12 +11,14 @@ use std::{
     },
 };
 
+use fleet_events::RawMessage;
 use fleet_graph::{Deadline, Unavailable};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     FaultHook, Point,
+    bus::recent::Recent,
     error::{away, unavailable},
     ledger::Ledger,
     lock::Lock,
@@ -35,6 +37,8 @@ pub(crate) struct Tx<'a> {
     pub(crate) conn: &'a Connection,
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) settings: &'a Settings,
+    /// Messages stored so far, with the places of their streams.
+    pub(crate) appended: &'a mut Vec<(usize, Arc<RawMessage>)>,
 }
 
 /// What the writing thread knows from the start.
@@ -47,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) max_stream_messages: Option<u64>,
     /// Told the last sequence of each stream once it is on disk.
     pub(crate) heads: Vec<watch::Sender<u64>>,
+    /// Given the new messages once they are on disk.
+    pub(crate) recent: Arc<Recent>,
 }
 
 /// What became of a job inside the group.
@@ -202,6 +208,8 @@ pub(crate) struct Thread {
     /// `None` after a commit failed: opened again for the next group.
     conn: Option<Connection>,
     ledger: Ledger,
+    /// Messages of the transaction under way.
+    appended: Vec<(usize, Arc<RawMessage>)>,
     /// Backfilling from before pages are moved until all of them surely are.
     state: State,
     wal_pages: Arc<AtomicU32>,
@@ -226,6 +234,7 @@ impl Thread {
             witness,
             conn: Some(conn),
             ledger,
+            appended: Vec::new(),
             state: State::Running,
             wal_pages,
             lock,
@@ -280,6 +289,7 @@ impl Thread {
             return Vec::new();
         }
         let before = self.ledger;
+        self.appended.clear();
         let conn = self.conn.take().expect("begin leaves a connection");
         let changes_before = conn.total_changes();
         let alone = group.len() == 1;
@@ -358,6 +368,7 @@ impl Thread {
         alone: bool,
     ) -> Result<bool, Trouble> {
         let before = self.ledger;
+        let appended_before = self.appended.len();
         let step = |sql: &str| -> Result<(), Trouble> {
             conn.cached(sql)
                 .and_then(|mut s| s.execute(()))
@@ -371,8 +382,13 @@ impl Thread {
             conn,
             ledger: &mut self.ledger,
             settings: &self.settings,
+            appended: &mut self.appended,
         };
-        match job.run(&mut tx) {
+        let verdict = job.run(&mut tx);
+        if !matches!(verdict, Verdict::Keep) {
+            self.appended.truncate(appended_before);
+        }
+        match verdict {
             Verdict::Keep => {
                 if !alone {
                     step("RELEASE member")?;
@@ -428,6 +444,9 @@ impl Thread {
                 away(format!("{}: {error}", self.witness.path().display()), true)
             })?;
         self.fault(Point::AfterCommit);
+        for (stream, message) in self.appended.drain(..) {
+            self.settings.recent.add(stream, message);
+        }
         for (head, state) in self.settings.heads.iter().zip(self.ledger.streams) {
             head.send_if_modified(|last| std::mem::replace(last, state.last) != state.last);
         }

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -79,6 +80,23 @@ async fn fill(embedded: &Embedded, stories: std::ops::Range<u64>) {
             bus.park(&parked(n), soon()).await.unwrap();
         }
     }
+    // Some are settled, some are not.
+    let mut pulled = bus.subscribe(planning_consumer(), soon()).await.unwrap();
+    for (n, delivery) in (0..).zip(pulled.fetch(10, Duration::ZERO).await.unwrap()) {
+        if n % 2 == 1 {
+            delivery.ack().await.unwrap();
+        }
+    }
+}
+
+/// A reader who has seen nothing yet: what it is sent depends on nobody's acknowledgements.
+fn fresh_reader() -> &'static Consumer {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("damage-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    Box::leak(Box::new(Consumer {
+        name: name.leak(),
+        ..*planning_consumer()
+    }))
 }
 
 fn parked(n: u64) -> Parked {
@@ -154,7 +172,7 @@ async fn everything(embedded: &Embedded) -> Result<BTreeMap<String, String>, Str
         seen.insert(format!("parked {}", parked.sequence), format!("{parked:?}"));
     }
     let mut pulled = bus
-        .subscribe(planning_consumer(), soon())
+        .subscribe(fresh_reader(), soon())
         .await
         .map_err(|e| e.to_string())?;
     loop {

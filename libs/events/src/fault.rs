@@ -33,6 +33,13 @@ pub const POINTS: &[&str] = &[
     CONSUMER_ACKED,
 ];
 
+/// Those that only an event comes by which goes on the bus by way of the outbox.
+pub const RELAY_POINTS: &[&str] = &[
+    RELAY_BEFORE_PUBLISH,
+    RELAY_AFTER_PUBLISH,
+    RELAY_AFTER_SETTLE,
+];
+
 /// This place was reached.
 #[cfg(not(debug_assertions))]
 #[inline(always)]

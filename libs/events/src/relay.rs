@@ -41,12 +41,17 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Commits, then offers the events to the relay. The offer never waits and never fails:
+    /// Commits, then offers the events to the relay, unless the commit put them on the bus
+    /// itself. The offer never waits and never fails:
     /// the outbox has the events, and the sweep finds what the relay did not take.
     pub async fn commit(&self, commit: Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
         fault::point(fault::BEFORE_COMMIT);
         let receipt = self.store.commit(&commit, deadline).await?;
         fault::point(fault::AFTER_COMMIT);
+        if receipt.on_bus {
+            self.metrics.published.inc_by(commit.events.len() as u64);
+            return Ok(receipt);
+        }
         for event in commit.events {
             if self.queue.try_send(event).is_err() {
                 self.metrics.overflow.inc();

@@ -196,6 +196,9 @@ pub struct Commit {
 pub struct Receipt {
     /// The new version of every created or updated node, in the order of the writes.
     pub versions: Vec<(NodeKey, i64)>,
+    /// Whether all events of the commit are on the bus already (store and bus are one); else
+    /// they wait in the outbox. A repeated commit does not remember: `false`.
+    pub on_bus: bool,
 }
 
 impl Commit {
@@ -278,7 +281,10 @@ impl Commit {
             .filter(|write| !matches!(write, NodeWrite::Delete { .. }))
             .map(|write| (write.key().clone(), write.expected() + 1))
             .collect();
-        Receipt { versions }
+        Receipt {
+            versions,
+            on_bus: false,
+        }
     }
 
     /// Checks everything that needs no store: ownership, sizes, ids, value shapes, one write

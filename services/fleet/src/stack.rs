@@ -100,11 +100,12 @@ impl Ground {
                 )),
             });
         }
-        let mut opened = Opened::embedded(
-            open_embedded(&self.data, &common.deployment).await?,
-            &self.data,
-        );
+        let embedded = open_embedded(&self.data, &common.deployment).await?;
+        let plain = embedded.store();
+        let mut opened = Opened::embedded(embedded, &self.data);
         if let (Some(bus), Some(url)) = (bus, &self.nats) {
+            // Its events go by the outbox to a bus that is another's.
+            opened.backends.store = plain;
             opened.backends.bus = bus;
             opened.backends.bus_name = "nats";
             opened.description = format!(
@@ -130,7 +131,7 @@ impl Ground {
 impl Opened {
     /// Graph and bus in one embedded database.
     pub fn embedded(embedded: Embedded, data: &Path) -> Self {
-        let (store, bus) = (embedded.store(), embedded.bus());
+        let (store, bus) = embedded.store_and_bus();
         Self {
             backends: Backends {
                 store,

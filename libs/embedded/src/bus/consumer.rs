@@ -11,6 +11,7 @@ use fleet_events::{Delivery, RawMessage, Subscription};
 use fleet_graph::{Deadline, Unavailable};
 use fleet_topology::{Consumer, Stream};
 use fleet_types::Timestamp;
+use rusqlite::Connection;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     signal: Arc<Signal>,
     consumer: &'static Consumer,
     stream: &'static Stream,
+    /// Its place among all streams.
+    place: usize,
     head: watch::Receiver<u64>,
     state: Mutex<State>,
     /// Held while the log is read, so that two readers do not take the same messages.
@@ -89,9 +92,9 @@ impl Shared {
         stream: &'static Stream,
         cursor: Cursor,
     ) -> Result<Self, Unavailable> {
-        let head = log::place(stream.name)
-            .and_then(|place| core.heads.get(place).cloned())
+        let place = log::place(stream.name)
             .ok_or_else(|| away(format!("there is no stream {}", stream.name), false))?;
+        let head = core.heads[place].clone();
         let (now, wall) = (Instant::now(), core.clock.now());
         let mut state = State {
             floor: cursor.floor,
@@ -121,6 +124,7 @@ impl Shared {
             signal,
             consumer,
             stream,
+            place,
             head,
             state: Mutex::new(state),
             reading: tokio::sync::Mutex::new(()),
@@ -176,7 +180,7 @@ impl Shared {
         let mut found = Vec::new();
         if !again.is_empty() {
             match self.read_again(again.clone()).await {
-                Ok(messages) => found = messages,
+                Ok(messages) => found.extend(messages.into_iter().map(Arc::new)),
                 Err(away) => {
                     self.release(&again);
                     return Err(away);
@@ -184,7 +188,9 @@ impl Shared {
             }
             // What was removed from the stream for its age does not come again.
             again.retain(|(sequence, _)| {
-                !found.iter().any(|m: &RawMessage| m.sequence == *sequence)
+                !found
+                    .iter()
+                    .any(|m: &Arc<RawMessage>| m.sequence == *sequence)
             });
             for (sequence, _) in again {
                 self.settle(sequence);
@@ -267,7 +273,7 @@ impl Shared {
     }
 
     /// Takes messages that nobody has seen. The caller holds `reading`.
-    async fn read_new(&self, max: usize) -> Result<Vec<RawMessage>, Unavailable> {
+    async fn read_new(&self, max: usize) -> Result<Vec<Arc<RawMessage>>, Unavailable> {
         let (stream, subjects) = (self.stream, self.consumer.filter_subjects);
         loop {
             let last = *self.head.borrow();
@@ -279,13 +285,24 @@ impl Shared {
             if after >= last || room == 0 {
                 return Ok(Vec::new());
             }
-            let (mut messages, read) = self
+            let wanted = |subject: &str| subjects.is_empty() || subjects.contains(&subject);
+            let recent = self
                 .core
-                .readers
-                .read::<_, _, Unavailable>(Deadline::after(OWN_WRITES), move |conn| {
-                    log::read_after(conn, stream, subjects, after, last, room)
-                })
-                .await?;
+                .recent
+                .after(self.place, after, last, room, wanted);
+            let (mut messages, read) = match recent {
+                Some(found) => found,
+                None => {
+                    let read = move |conn: &Connection| {
+                        log::read_after(conn, stream, subjects, after, last, room)
+                    };
+                    let deadline = Deadline::after(OWN_WRITES);
+                    let found: Result<_, Unavailable> =
+                        self.core.readers.read(deadline, read).await;
+                    let (found, read) = found?;
+                    (found.into_iter().map(Arc::new).collect(), read)
+                }
+            };
             let until = Instant::now() + self.ack_wait();
             let mut state = self.lock();
             // After a restart, some above the floor are known already.
@@ -441,7 +458,7 @@ impl Subscription for Puller {
 /// A message in somebody's hands.
 struct Held {
     shared: Arc<Shared>,
-    message: RawMessage,
+    message: Arc<RawMessage>,
     deliveries: u64,
 }
 

@@ -1,5 +1,7 @@
 //! The streams as one table: a message's row number is its stream's number and its sequence.
 
+use std::sync::Arc;
+
 use fleet_events::{PublishError, Published, RawMessage};
 use fleet_graph::OutboxEvent;
 use fleet_topology::{Discard, STREAMS, Stream};
@@ -31,10 +33,11 @@ pub(crate) fn place(name: &str) -> Option<usize> {
 pub(crate) struct NewMessage {
     /// Place of its stream among [`STREAMS`].
     pub(crate) stream: usize,
-    pub(crate) subject: String,
-    pub(crate) msg_id: Option<String>,
-    pub(crate) headers: String,
-    pub(crate) body: Vec<u8>,
+    msg_id: Option<String>,
+    /// As they are stored.
+    headers: String,
+    /// Without its sequence.
+    message: RawMessage,
 }
 
 impl NewMessage {
@@ -51,24 +54,41 @@ impl NewMessage {
             .iter()
             .position(|stream| stream.stores(&event.subject))
             .ok_or_else(|| refused("no stream takes it".to_owned()))?;
-        let headers = fleet_events::headers(event);
-        let message = Self {
-            stream,
+        let headers = fleet_events::headers(event).into_iter();
+        let message = RawMessage {
+            stream: STREAMS[stream].name.to_owned(),
+            sequence: 0,
             subject: event.subject.clone(),
-            msg_id: Some(event.id.as_str().to_owned()),
-            headers: serde_json::to_string(&headers).expect("pairs of texts are JSON"),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             body: event.payload.clone().into_bytes(),
         };
+        let message = Self {
+            msg_id: Some(event.id.as_str().to_owned()),
+            ..Self::again(stream, message)
+        };
         let most = STREAMS[stream].max_message_bytes as usize;
-        let size = message.headers.len() + message.body.len();
+        let size = message.headers.len() + message.message.body.len();
         if size > most {
             return Err(refused(format!("{size} bytes; at most {most}")));
         }
         Ok(message)
     }
 
+    /// A message that was said before, to be said again: it has no id.
+    pub(crate) fn again(stream: usize, message: RawMessage) -> Self {
+        let headers = serde_json::to_string(&message.headers).expect("pairs of texts are JSON");
+        Self {
+            stream,
+            msg_id: None,
+            headers,
+            message,
+        }
+    }
+
     fn size(&self) -> u64 {
-        (self.subject.len() + self.headers.len() + self.body.len()) as u64
+        (self.message.subject.len() + self.headers.len() + self.message.body.len()) as u64
     }
 }
 
@@ -103,17 +123,17 @@ fn message_sum(
 /// Stores a message at the end of its stream.
 pub(crate) fn append(
     tx: &mut Tx<'_>,
-    message: &NewMessage,
+    message: NewMessage,
     at: i64,
 ) -> rusqlite::Result<Result<Published, PublishError>> {
     let stream = &STREAMS[message.stream];
-    if is_full(tx, message) {
+    if is_full(tx, &message) {
         prune(tx, message.stream, at)?;
     }
-    if is_full(tx, message) && stream.discard == Discard::Old {
+    if is_full(tx, &message) && stream.discard == Discard::Old {
         remove_oldest(tx, message.stream, None)?;
     }
-    if is_full(tx, message) {
+    if is_full(tx, &message) {
         // What is there already is no new message.
         let there = match &message.msg_id {
             Some(id) => sequence_of(tx.conn, stream, id)?,
@@ -125,38 +145,25 @@ pub(crate) fn append(
                 duplicate: true,
             }),
             None => Err(PublishError::StreamFull {
-                subject: message.subject.clone(),
+                subject: message.message.subject,
             }),
         });
     }
     let state = tx.ledger.streams[message.stream];
     let sequence = state.last + 1;
     let n = base(stream) + sequence.cast_signed();
-    let crc = message_sum(
-        n,
-        &message.subject,
-        message.msg_id.as_deref(),
-        &message.headers,
-        &message.body,
-        at,
-    );
+    let RawMessage { subject, body, .. } = &message.message;
+    let msg_id = message.msg_id.as_deref();
+    let crc = message_sum(n, subject, msg_id, &message.headers, body, at);
     let inserted = tx
         .conn
         .cached(
             "INSERT INTO log(n, subject, msg_id, headers, body, at, crc) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         )?
-        .execute((
-            n,
-            &message.subject,
-            &message.msg_id,
-            &message.headers,
-            &message.body,
-            at,
-            crc,
-        ))?;
+        .execute((n, subject, msg_id, &message.headers, body, at, crc))?;
     if inserted == 0 {
-        let id = message.msg_id.as_deref().unwrap_or_default();
+        let id = msg_id.unwrap_or_default();
         let sequence =
             sequence_of(tx.conn, stream, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         return Ok(Ok(Published {
@@ -169,6 +176,11 @@ pub(crate) fn append(
     state.last = sequence;
     state.rows += 1;
     state.bytes += message.size();
+    let stored = RawMessage {
+        sequence,
+        ..message.message
+    };
+    tx.appended.push((message.stream, Arc::new(stored)));
     Ok(Ok(Published {
         sequence,
         duplicate: false,

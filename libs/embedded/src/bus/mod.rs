@@ -4,6 +4,7 @@ pub(crate) mod consumer;
 pub(crate) mod cursor;
 pub(crate) mod log;
 pub(crate) mod parked;
+pub(crate) mod recent;
 mod registry;
 mod tail;
 
@@ -44,6 +45,19 @@ impl Pruned {
                 .compare_exchange(last, now, Relaxed, Relaxed)
                 .is_ok()
     }
+
+    /// The streams of these messages that it is time to prune; the caller does it.
+    pub(crate) fn due_among<'m>(
+        &self,
+        messages: impl IntoIterator<Item = &'m NewMessage>,
+        now: i64,
+    ) -> Vec<usize> {
+        let mut streams: Vec<usize> = messages.into_iter().map(|m| m.stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams.retain(|&stream| self.due(stream, now));
+        streams
+    }
 }
 
 /// The bus side of an open database.
@@ -73,10 +87,7 @@ impl Bus for EmbeddedBus {
         let mut stored = Vec::new();
         if !accepted.is_empty() {
             let count = accepted.len();
-            let due: Vec<usize> = (0..STREAMS.len())
-                .filter(|&stream| accepted.iter().any(|message| message.stream == stream))
-                .filter(|&stream| self.inner.pruned.due(stream, now))
-                .collect();
+            let due = self.inner.pruned.due_among(&accepted, now);
             let reply = self
                 .inner
                 .core
@@ -86,7 +97,7 @@ impl Bus for EmbeddedBus {
                         log::prune(tx, stream, now)?;
                     }
                     let results: rusqlite::Result<Vec<_>> = accepted
-                        .iter()
+                        .into_iter()
                         .map(|message| log::append(tx, message, now))
                         .collect();
                     results.map(Ok::<_, std::convert::Infallible>)

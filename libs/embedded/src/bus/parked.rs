@@ -170,18 +170,11 @@ pub(crate) fn replay(
             parked.stream
         ))));
     };
-    let mut headers = parked.message.headers;
+    let mut message = parked.message;
+    let headers = &mut message.headers;
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case(TARGET_CONSUMER));
     headers.push((TARGET_CONSUMER.to_owned(), parked.consumer));
-    let message = NewMessage {
-        stream,
-        subject: parked.message.subject,
-        // The same event is said a second time on purpose.
-        msg_id: None,
-        headers: headers_text(&headers),
-        body: parked.message.body,
-    };
-    match log::append(tx, &message, now)? {
+    match log::append(tx, NewMessage::again(stream, message), now)? {
         Ok(_) => remove(tx, sequence).map(Ok),
         Err(error) => Ok(Err(ReplayError::Publish(error))),
     }

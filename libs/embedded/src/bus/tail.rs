@@ -21,11 +21,13 @@ const READ: usize = 256;
 pub(crate) struct LogTail {
     core: Arc<Core>,
     stream: &'static Stream,
+    /// Its place among all streams.
+    place: usize,
     /// Patterns; all subjects if there are none.
     subjects: Vec<String>,
     head: watch::Receiver<u64>,
     after: u64,
-    ready: VecDeque<RawMessage>,
+    ready: VecDeque<Arc<RawMessage>>,
 }
 
 impl LogTail {
@@ -34,14 +36,15 @@ impl LogTail {
         stream: &'static Stream,
         subjects: &[&str],
     ) -> Result<Self, Unavailable> {
-        let mut head = log::place(stream.name)
-            .and_then(|place| core.heads.get(place).cloned())
+        let place = log::place(stream.name)
             .ok_or_else(|| away(format!("there is no stream {}", stream.name), false))?;
+        let mut head = core.heads[place].clone();
         let after = *head.borrow_and_update();
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
         Ok(Self {
             core,
             stream,
+            place,
             subjects,
             head,
             after,
@@ -63,7 +66,7 @@ impl Tail for LogTail {
     async fn next(&mut self) -> Result<RawMessage, Unavailable> {
         loop {
             if let Some(message) = self.ready.pop_front() {
-                return Ok(message);
+                return Ok(Arc::unwrap_or_clone(message));
             }
             let last = *self.head.borrow_and_update();
             if self.after >= last {
@@ -74,6 +77,13 @@ impl Tail for LogTail {
                 continue;
             }
             let (stream, after) = (self.stream, self.after);
+            let wanted = |subject: &str| self.wants(subject);
+            let recent = &self.core.recent;
+            if let Some((messages, read)) = recent.after(self.place, after, last, READ, wanted) {
+                self.after = read;
+                self.ready.extend(messages);
+                continue;
+            }
             let (messages, read) = self
                 .core
                 .readers
@@ -82,10 +92,10 @@ impl Tail for LogTail {
                 })
                 .await?;
             self.after = read;
-            let wanted: Vec<RawMessage> = messages
+            let wanted = messages
                 .into_iter()
-                .filter(|message| self.wants(&message.subject))
-                .collect();
+                .filter(|message| self.wants(&message.subject));
+            let wanted: Vec<_> = wanted.map(Arc::new).collect();
             self.ready.extend(wanted);
         }
     }
