@@ -42,7 +42,8 @@ impl Handler for AgentWork {
                 what: key.to_string(),
             });
         };
-        let task: TaskSeen = rows::read(&task)
+        let task: TaskSeen = task
+            .versioned()
             .map_err(fleet_graph::ReadError::from)?
             .value;
         // The time that an agent names is no order; the bus's own may be missing.

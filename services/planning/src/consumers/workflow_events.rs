@@ -19,12 +19,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fleet_events::payload::{Payload as _, StateChanged, StoryCompleted};
 use fleet_events::{Event, HandleError, Handler, Origin, applied};
-use fleet_graph::{Answer, Commit, CommitError, Deadline, Node, NodeKey, Owner, props};
+use fleet_graph::{Answer, Commit, CommitError, Deadline, Node, NodeKey, Owner, Versioned, props};
 use fleet_types::{Action, StoryId};
 
 use super::begun::Begun;
-use crate::app::rows::{self, Versioned};
-use crate::app::{App, SOURCE, Scene, write_hops};
+use crate::app::{App, SOURCE, Scene, rows, write_hops};
 use crate::domain::{RunStep, Story, Task, TaskStatus};
 
 const CONSUMER: &str = fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS.name;
@@ -149,7 +148,7 @@ impl Handler for WorkflowEvents {
             lost += 1;
             match outcome {
                 Err(CommitError::Conflict { .. } | CommitError::AlreadyExists { .. })
-                    if self.app.pause(lost, deadline).await => {}
+                    if self.app.races.pause(lost, deadline).await => {}
                 outcome => return applied(outcome.map(|()| fleet_graph::Receipt::default())),
             }
         }
@@ -202,7 +201,8 @@ fn known<T: serde::de::DeserializeOwned>(
             what: key.to_string(),
         });
     };
-    rows::read(&node).map_err(|e| HandleError::from(fleet_graph::ReadError::from(e)))
+    node.versioned()
+        .map_err(|e| HandleError::from(fleet_graph::ReadError::from(e)))
 }
 
 /// News of an execution that the story does not know yet come too early.

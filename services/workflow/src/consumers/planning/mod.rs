@@ -37,7 +37,10 @@ macro_rules! settle {
         let mut attempt = 0;
         loop {
             match $step.await {
-                Err(ChangeError::Commit(error)) if lost_race(&error) && attempt < MAX_ATTEMPTS => {
+                Err(ChangeError::Commit(error))
+                    if fleet_service::races::Race::lost(&error).is_some()
+                        && attempt < MAX_ATTEMPTS =>
+                {
                     $engine.pause(attempt, $cause.deadline).await;
                     attempt += 1;
                 }

@@ -11,7 +11,7 @@ use super::order::in_release_order;
 use super::{CHUNK, MAX_ATTEMPTS, PlanningEvents, settle};
 use crate::consumers::{failed, permanent};
 use crate::domain::{Change, Late, Phase, Release, Released, StoryRun, TaskRun, release};
-use crate::engine::{Cause, ChangeError, Plan, Stored, StoredStory, lost_race};
+use crate::engine::{Cause, ChangeError, Plan, Stored, StoredStory};
 use crate::fsm::Outcome;
 use crate::rows::{StoryRunRow, run_key};
 
