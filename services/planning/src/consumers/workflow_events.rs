@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fleet_events::payload::{Payload as _, StateChanged, StoryCompleted};
 use fleet_events::{Event, HandleError, Handler, Origin, applied};
-use fleet_graph::{Answer, Commit, CommitError, Deadline, Node, NodeKey, Owner, Versioned, props};
+use fleet_graph::{Commit, CommitError, Deadline, Node, NodeKey, Owner, Versioned, props};
 use fleet_types::{Action, StoryId};
 
 use super::begun::Begun;
@@ -132,18 +132,15 @@ impl Handler for WorkflowEvents {
         let mut lost = 0;
         loop {
             let outcome = match event.kind.as_str() {
-                StateChanged::SUBJECT => match news(&payload(event)?) {
+                StateChanged::SUBJECT => match news(&event.parsed()?) {
                     Some(news) => self.task_moved(&news, event, deadline).await?,
                     None => Ok(()),
                 },
                 StoryCompleted::SUBJECT => {
-                    self.story_completed(&payload(event)?, event, deadline)
+                    self.story_completed(&event.parsed()?, event, deadline)
                         .await?
                 }
-                other => {
-                    let reason = format!("{other} is not a type that this consumer knows");
-                    return Err(HandleError::Permanent { reason });
-                }
+                _ => return Err(HandleError::unknown(event)),
             };
             lost += 1;
             match outcome {
@@ -186,12 +183,6 @@ fn news(said: &StateChanged) -> Option<News> {
     })
 }
 
-fn payload<T: serde::de::DeserializeOwned>(event: &Event) -> Result<T, HandleError> {
-    event
-        .payload()
-        .map_err(|reason| HandleError::Permanent { reason })
-}
-
 fn known<T: serde::de::DeserializeOwned>(
     node: Option<Node>,
     key: &NodeKey,
@@ -216,9 +207,6 @@ fn not_ahead(story: &Versioned<Story>, execution: i64) -> Result<(), HandleError
 
 fn answer(scene: &Scene, event: &Event) -> Commit {
     let mut commit = Commit::new(scene.ids.uuid(), Owner::Planning, scene.now);
-    commit.answers = Some(Answer {
-        consumer: CONSUMER.to_owned(),
-        event: event.id.clone(),
-    });
+    commit.answers = Some(event.answered_by(CONSUMER));
     commit
 }
