@@ -32,6 +32,7 @@ mod searches;
 mod servers;
 mod sketches;
 mod walks;
+mod watched;
 mod world;
 
 pub use basics::*;
@@ -49,6 +50,7 @@ pub use searches::*;
 pub use servers::{not_exercised, test_server};
 pub use sketches::*;
 pub use walks::*;
+pub use watched::{Read, Watch, Watched};
 pub use world::Place;
 
 /// Expands to one `#[tokio::test]` per case of the suite. The argument is the path of an

@@ -1,5 +1,5 @@
 //! What the tests of several services stand on: one set of backends for a test, embedded or on
-//! real servers, processes on them, and a store that a test can look into.
+//! real servers, and processes on them.
 //!
 //! Only tests are built on this; it fails as a test fails, by a panic that says what happened.
 #![allow(
@@ -10,11 +10,9 @@
 
 mod place;
 mod process;
-mod spied;
 
-pub use place::Place;
+pub use place::{Place, pulled_plug};
 pub use process::{PATIENCE, eventually, process, ready, serve, soon, stop};
-pub use spied::{Spied, Spy, pulled_plug};
 
 /// Runs the same tests on every backend that there is: `async fn(&World)`, each named once.
 /// The world has `embedded()`, `real()`, which gives `None` where there are no servers, and an

@@ -5,10 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fleet_embedded::{Embedded, Options};
 use fleet_events_nats::NatsBus;
+use fleet_graph::Unavailable;
 use fleet_graph::conformance::test_server;
 use fleet_graph_neo4j::Neo4j;
 use fleet_service::{Backends, SystemClock};
 use tempfile::TempDir;
+
+/// What a store says that was cut off.
+pub fn pulled_plug() -> Unavailable {
+    Unavailable {
+        store: "embedded",
+        reason: "pulled the plug".to_owned(),
+        retryable: true,
+    }
+}
 
 /// Streams of a test on a shared server: the topology's sizes are reserved by it, for every
 /// test again.

@@ -52,7 +52,6 @@ const KNOWS: &[(&str, &[&str])] = &[
             "graph-neo4j",
             "service",
             "topology",
-            "types",
         ],
     ),
     (

@@ -1,19 +1,17 @@
 //! A store that counts what is asked of it, fails on demand, and lets something happen between
 //! two reads.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use fleet_graph::conformance::{Read, Watch, Watched};
 use fleet_graph::{Commit, CommitError, CorruptRow, NodeKey, Sketched, Store, Unavailable};
-use fleet_testing::{Spied, Spy, pulled_plug, soon};
+use fleet_testing::{pulled_plug, soon};
 
-/// The store of the context service in these tests.
-pub type Watched = Spied<Watch>;
-
-/// What is seen and done there.
-#[derive(Default)]
-pub struct Watch {
+/// What is seen and done at the store of the context service in these tests.
+pub struct Eyes {
+    inner: Arc<dyn Store>,
     reads: AtomicU32,
     away: AtomicBool,
     /// Applied behind the next sketches, one for each.
@@ -22,7 +20,19 @@ pub struct Watch {
     damaged: Mutex<Option<NodeKey>>,
 }
 
-impl Watch {
+impl Eyes {
+    /// With the store that they watch.
+    pub fn on(inner: Arc<dyn Store>) -> (Arc<Self>, Arc<dyn Store>) {
+        let eyes = Arc::new(Self {
+            inner: inner.clone(),
+            reads: AtomicU32::new(0),
+            away: AtomicBool::new(false),
+            between: Mutex::default(),
+            damaged: Mutex::default(),
+        });
+        (eyes.clone(), Arc::new(Watched::new(inner, eyes)))
+    }
+
     /// Reads since the last look.
     pub fn trips(&self) -> u32 {
         self.reads.swap(0, Ordering::SeqCst)
@@ -51,21 +61,19 @@ impl Watch {
 }
 
 #[async_trait]
-impl Spy for Watch {
-    fn read(&self) -> Result<(), Unavailable> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
+impl Watch for Eyes {
+    async fn before_read(&self, read: Read<'_>) -> Result<(), Unavailable> {
+        if read != Read::PastRequest {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
         self.there()
     }
 
-    fn past_request(&self) -> Result<(), Unavailable> {
-        self.there()
-    }
-
-    fn commit(&self, _commit: &Commit) -> Result<(), CommitError> {
+    async fn before_commit(&self, _commit: &Commit) -> Result<(), CommitError> {
         Ok(self.there()?)
     }
 
-    async fn sketched(&self, store: &dyn Store, mut seen: Sketched) -> Sketched {
+    async fn sketched(&self, seen: &mut Sketched) {
         if let Some(key) = &*self.damaged.lock().unwrap() {
             for branch in &mut seen.branches {
                 let before = branch.nodes.len();
@@ -80,8 +88,7 @@ impl Spy for Watch {
         }
         let next = self.between.lock().unwrap().pop();
         if let Some(commit) = next {
-            store.commit(&commit, soon()).await.unwrap();
+            self.inner.commit(&commit, soon()).await.unwrap();
         }
-        seen
     }
 }

@@ -15,7 +15,7 @@ use fleet_types::Ids as _;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::store::{Watch, Watched};
+use crate::store::Eyes;
 
 pub use fleet_testing::{PATIENCE, eventually, soon, stop};
 
@@ -37,7 +37,7 @@ enum Cached {
 
 /// One process of context.
 pub struct Replica {
-    pub store: Arc<Watched>,
+    pub store: Arc<Eyes>,
     pub process: Process,
     pub client: Client,
     pub metrics: fleet_service::SharedRegistry,
@@ -104,8 +104,8 @@ impl World {
         config: Config,
         settings: ServerSettings,
     ) -> Replica {
-        let store = Arc::new(Watched::new(backends.store, Watch::default()));
-        backends.store = store.clone();
+        let (store, watched) = Eyes::on(backends.store);
+        backends.store = watched;
         let process = fleet_testing::process();
         let deps = process.attach(backends, Streams::Apply, self.place.deployment());
         let metrics = deps.metrics.clone();

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use async_trait::async_trait;
+use fleet_graph::conformance::{Read, Watch, Watched};
 use fleet_graph::{Commit, CommitError, Label, NodeKey, Owner, Unavailable};
 use fleet_planning::Config;
 use fleet_proto::planning::v2 as pb;
 use fleet_service::{Backends, ServerSettings};
-use fleet_testing::{Spied, Spy, pulled_plug};
+use fleet_testing::pulled_plug;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -18,7 +20,7 @@ use crate::fleet::{Fleet, Replica};
 
 /// Counts what planning asks of its store, and fails it on demand.
 #[derive(Default)]
-struct Watch {
+struct Eyes {
     reads: AtomicU32,
     commits: AtomicU32,
     /// So many commits of planning lose a race that nobody runs.
@@ -27,9 +29,7 @@ struct Watch {
     outages: AtomicU32,
 }
 
-type Watched = Spied<Watch>;
-
-impl Watch {
+impl Eyes {
     fn away(&self) -> Result<(), Unavailable> {
         if one_of(&self.outages) {
             return Err(pulled_plug());
@@ -53,17 +53,14 @@ fn one_of(left: &AtomicU32) -> bool {
         .is_ok()
 }
 
-impl Spy for Watch {
-    fn read(&self) -> Result<(), Unavailable> {
+#[async_trait]
+impl Watch for Eyes {
+    async fn before_read(&self, _read: Read<'_>) -> Result<(), Unavailable> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.away()
     }
 
-    fn past_request(&self) -> Result<(), Unavailable> {
-        self.read()
-    }
-
-    fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
+    async fn before_commit(&self, commit: &Commit) -> Result<(), CommitError> {
         if commit.writer != Owner::Planning {
             return Ok(());
         }
@@ -80,12 +77,12 @@ impl Spy for Watch {
     }
 }
 
-async fn watched() -> (Fleet, Replica, Arc<Watched>) {
+async fn watched() -> (Fleet, Replica, Arc<Eyes>) {
     let fleet = Fleet::embedded();
     let backends = fleet.backends().await;
-    let store = Arc::new(Watched::new(backends.store.clone(), Watch::default()));
+    let store = Arc::new(Eyes::default());
     let backends = Backends {
-        store: store.clone(),
+        store: Arc::new(Watched::new(backends.store, store.clone())),
         ..backends
     };
     let config = Config {

@@ -1,6 +1,8 @@
 //! The calls that only read one task, or the tasks of a role.
 
-use fleet_graph::{Index, Scan};
+use std::time::Duration;
+
+use fleet_graph::{Deadline, Index, ReadError, Scan};
 use fleet_proto::workflow::v1 as pb;
 use fleet_service::{Call, Fault};
 use fleet_types::{AgentId, Role, StoryId, TaskId, Violations};
@@ -12,42 +14,81 @@ use crate::rows::HopRow;
 
 /// Steps of a task that are shown with it; the latest ones.
 const MAX_HISTORY: usize = 200;
+/// How long to wait before the history of a task is read again.
+const HISTORY_PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+];
 /// Most rows that a listing with a filter of its own looks at.
 const MAX_LOOKED_AT: usize = 10_000;
 
-/// GetWorkflowState. Two reads side by side.
+/// GetWorkflowState. Two reads side by side; one more for each time that the history was read
+/// before the task had changed.
 pub(super) async fn state(
     engine: &Engine,
     call: &Call,
     message: pb::GetWorkflowStateRequest,
 ) -> Result<pb::GetWorkflowStateResponse, Fault> {
     let task = task_id(&message.task_id)?;
-    let store = engine.committer.store();
+    let (stored, steps) = tokio::join!(
+        engine.load(&task, call.deadline),
+        steps(engine, &task, call.deadline)
+    );
+    let stored = stored?.ok_or_else(|| Fault::not_found("task", &task))?;
+    let steps = reaching(stored.run.seq, steps?, engine, call, &task).await?;
+    // What happened after the task was read is left for the next call.
+    let steps = steps.iter().filter(|row| row.seq <= stored.run.seq);
+    let history: Result<_, _> = steps.map(render::hop).collect();
+    Ok(render::state(
+        &engine.machine,
+        &stored.run,
+        stored.version,
+        history.map_err(Fault::internal)?,
+    ))
+}
+
+/// The latest steps of a task, the oldest of them first. One read.
+async fn steps(
+    engine: &Engine,
+    task: &TaskId,
+    deadline: Deadline,
+) -> Result<Vec<HopRow>, ReadError> {
     let mut scan = Scan::new(
         Index::TaskTransitionsByTask,
         vec![task.as_str().into()],
         MAX_HISTORY,
     );
     scan.descending = true;
-    let (stored, page) = tokio::join!(
-        engine.load(&task, call.deadline),
-        store.scan(&scan, call.deadline)
-    );
-    let stored = stored?.ok_or_else(|| Fault::not_found("task", &task))?;
-    let mut history = Vec::new();
-    for node in page?.nodes.iter().rev() {
-        let row = HopRow::read(node).map_err(Fault::internal)?;
-        // The two reads are not one: what happened between them is left for the next call.
-        if row.seq <= stored.run.seq {
-            history.push(render::hop(&row).map_err(Fault::internal)?);
+    let page = engine.committer.store().scan(&scan, deadline).await?;
+    let rows = page.nodes.iter().rev().map(HopRow::read);
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// `steps`, or what they are now if they do not reach to step `last`: two reads are not one, and
+/// a server may show a commit's task a moment before its step.
+async fn reaching(
+    last: i64,
+    mut steps: Vec<HopRow>,
+    engine: &Engine,
+    call: &Call,
+    task: &TaskId,
+) -> Result<Vec<HopRow>, Fault> {
+    for pause in HISTORY_PAUSES {
+        if steps.last().map_or(0, |row| row.seq) >= last {
+            return Ok(steps);
         }
+        if pause >= call.deadline.left() {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        steps = self::steps(engine, task, call.deadline).await?;
     }
-    Ok(render::state(
-        &engine.machine,
-        &stored.run,
-        stored.version,
-        history,
-    ))
+    if steps.last().map_or(0, |row| row.seq) < last {
+        tracing::warn!(%task, step = last, "the history lacks the last step");
+    }
+    Ok(steps)
 }
 
 /// GetNextActions. One read.

@@ -1,11 +1,16 @@
 //! Many at once: every task has one winner, and every loser knows who won.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
+use fleet_graph::conformance::{Read, Watch, Watched};
+use fleet_graph::{Index, Store, Unavailable};
 use fleet_service::ServerSettings;
+use fleet_types::TaskId;
 use fleet_workflow::Config;
+use tokio::sync::Notify;
 use tonic::Code;
 
 use crate::support::{On, Released, World, act, claim, commit, fact, why};
@@ -163,4 +168,74 @@ async fn ends_embedded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ends_servers() {
     a_story_whose_tasks_end_at_once_is_completed_once(On::Servers).await;
+}
+
+/// Holds up the first read of a task until it is let go.
+#[derive(Default)]
+struct Late {
+    task: OnceLock<TaskId>,
+    held: AtomicBool,
+    scanned: Notify,
+    go: Notify,
+}
+
+#[async_trait]
+impl Watch for Late {
+    async fn before_read(&self, read: Read<'_>) -> Result<(), Unavailable> {
+        if let (Read::Get(keys), Some(task)) = (read, self.task.get())
+            && keys.iter().any(|key| key.id() == task.as_str())
+            && !self.held.swap(true, Ordering::SeqCst)
+        {
+            self.go.notified().await;
+        }
+        Ok(())
+    }
+
+    async fn after_read(&self, read: Read<'_>) {
+        if read == Read::Scan(Index::TaskTransitionsByTask) && self.task.get().is_some() {
+            self.scanned.notify_one();
+        }
+    }
+}
+
+/// The two reads behind a state are not one: the history is read, the task changes, the task is
+/// read.
+async fn a_state_never_lacks_its_last_step(on: On) {
+    let late = Arc::new(Late::default());
+    let watched = late.clone();
+    let watch = move |place, store| match place {
+        0 => Arc::new(Watched::new(store, watched.clone())) as Arc<dyn Store>,
+        _ => store,
+    };
+    let config = Config::default();
+    let Some(world) = World::watched(on, 2, config, ServerSettings::default, watch).await else {
+        return;
+    };
+    let story = world.released(&[&[]]).await;
+    let task = &story.tasks[0];
+    late.task.set(task.clone()).unwrap();
+    let (_, state) = tokio::join!(
+        async {
+            late.scanned.notified().await;
+            let mut other = world.replicas[1].client.clone();
+            let claim = claim(task, "developer", "dev-1");
+            other.claim_task(claim).await.unwrap();
+            late.go.notify_one();
+        },
+        world.state(task)
+    );
+    assert_eq!(state.current_state, "implementing");
+    let last = state.history.last().expect("it was claimed");
+    assert_eq!(last.to_state, state.current_state);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_never_lacks_its_last_step_embedded() {
+    a_state_never_lacks_its_last_step(On::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_never_lacks_its_last_step_servers() {
+    a_state_never_lacks_its_last_step(On::Servers).await;
 }

@@ -78,17 +78,29 @@ impl World {
         config: Config,
         server: impl Fn() -> ServerSettings,
     ) -> Option<Self> {
+        Self::watched(on, replicas, config, server, |_, store| store).await
+    }
+
+    /// As [`Self::with`]; what each replica, by its number, has for a store is said by `watch`.
+    pub async fn watched(
+        on: On,
+        replicas: usize,
+        config: Config,
+        server: impl Fn() -> ServerSettings,
+        watch: impl Fn(usize, Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Option<Self> {
         let place = match on {
             On::Embedded => Place::embedded(),
             On::Servers => Place::real("w")?,
         };
         let mut all = Vec::new();
-        for _ in 0..replicas {
-            let backends = place.backends().await;
+        for number in 0..replicas {
+            let mut backends = place.backends().await;
             if all.is_empty() {
                 backends.store.migrate(soon()).await.unwrap();
                 assert_eq!(backends.bus.apply(soon()).await.unwrap(), []);
             }
+            backends.store = watch(number, backends.store);
             all.push(replica(backends, place.deployment(), config.clone(), server()).await);
         }
         let (bus, store) = (all[0].deps.bus.clone(), all[0].deps.store.clone());

@@ -1,0 +1,215 @@
+//! A store under watch, for tests of what stands on the port.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fleet_types::{EventId, Timestamp};
+use serde_json::Value;
+
+use crate::{
+    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Node, NodeKey,
+    Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan, Search,
+    Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
+};
+
+/// A read of [`GraphStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read<'a> {
+    /// [`GraphStore::get`] of these.
+    Get(&'a [NodeKey]),
+    /// [`GraphStore::past_request`].
+    PastRequest,
+    /// [`GraphStore::scan`] of this listing.
+    Scan(Index),
+    /// [`GraphStore::counts`].
+    Counts,
+    /// [`GraphStore::walk`].
+    Walk,
+    /// [`GraphStore::sketch`].
+    Sketch,
+    /// [`GraphStore::digest`].
+    Digest,
+    /// [`GraphStore::search`].
+    Search,
+}
+
+/// What happens round the calls of a [`Watched`] store; nothing, where it is not said.
+#[async_trait]
+pub trait Watch: Send + Sync {
+    /// Before a read; an error is its answer.
+    async fn before_read(&self, read: Read<'_>) -> Result<(), Unavailable> {
+        let _ = read;
+        Ok(())
+    }
+
+    /// After a read, before its answer goes out.
+    async fn after_read(&self, read: Read<'_>) {
+        let _ = read;
+    }
+
+    /// Before a commit; an error is its answer.
+    async fn before_commit(&self, commit: &Commit) -> Result<(), CommitError> {
+        let _ = commit;
+        Ok(())
+    }
+
+    /// What was sketched, before it goes out.
+    async fn sketched(&self, sketched: &mut Sketched) {
+        let _ = sketched;
+    }
+}
+
+/// A store whose calls somebody watches: counts, holds up, fails. Outbox and pruning pass
+/// unwatched.
+pub struct Watched<W> {
+    inner: Arc<dyn Store>,
+    watch: Arc<W>,
+}
+
+impl<W: Watch> Watched<W> {
+    /// `inner` under the eyes of `watch`.
+    pub fn new(inner: Arc<dyn Store>, watch: Arc<W>) -> Self {
+        Self { inner, watch }
+    }
+
+    /// One watched read.
+    async fn read<T>(
+        &self,
+        read: Read<'_>,
+        answer: impl Future<Output = Result<T, ReadError>> + Send,
+    ) -> Result<T, ReadError> {
+        self.watch.before_read(read).await?;
+        let answer = answer.await;
+        self.watch.after_read(read).await;
+        answer
+    }
+}
+
+#[async_trait]
+impl<W: Watch> GraphStore for Watched<W> {
+    async fn migrate(&self, deadline: Deadline) -> Result<(), ReadError> {
+        self.inner.migrate(deadline).await
+    }
+
+    async fn commit(&self, commit: &Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
+        self.watch.before_commit(commit).await?;
+        self.inner.commit(commit, deadline).await
+    }
+
+    async fn get(
+        &self,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Node>>, ReadError> {
+        let answer = self.inner.get(keys, deadline);
+        self.read(Read::Get(keys), answer).await
+    }
+
+    async fn past_request(
+        &self,
+        key: &RequestKey,
+        deadline: Deadline,
+    ) -> Result<Option<PastRequest>, ReadError> {
+        let answer = self.inner.past_request(key, deadline);
+        self.read(Read::PastRequest, answer).await
+    }
+
+    async fn scan(&self, scan: &Scan, deadline: Deadline) -> Result<Page, ReadError> {
+        let answer = self.inner.scan(scan, deadline);
+        self.read(Read::Scan(scan.index), answer).await
+    }
+
+    async fn counts(
+        &self,
+        listings: &[(Index, Vec<Value>)],
+        deadline: Deadline,
+    ) -> Result<Vec<Total>, ReadError> {
+        let answer = self.inner.counts(listings, deadline);
+        self.read(Read::Counts, answer).await
+    }
+
+    async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError> {
+        self.read(Read::Walk, self.inner.walk(walk, deadline)).await
+    }
+
+    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
+        let answer = self.inner.sketch(sketch, deadline);
+        let mut sketched = self.read(Read::Sketch, answer).await?;
+        self.watch.sketched(&mut sketched).await;
+        Ok(sketched)
+    }
+
+    async fn digest(
+        &self,
+        digest: &Digest,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
+        let answer = self.inner.digest(digest, keys, deadline);
+        self.read(Read::Digest, answer).await
+    }
+
+    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
+        let answer = self.inner.search(search, deadline);
+        self.read(Read::Search, answer).await
+    }
+
+    async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {
+        self.inner.ping(deadline).await
+    }
+}
+
+#[async_trait]
+impl<W: Watch> Outbox for Watched<W> {
+    async fn pending(
+        &self,
+        older_than: Timestamp,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<OutboxEvent>, ReadError> {
+        self.inner.pending(older_than, limit, deadline).await
+    }
+
+    async fn mark_published(
+        &self,
+        ids: &[EventId],
+        at: Timestamp,
+        deadline: Deadline,
+    ) -> Result<(), ReadError> {
+        self.inner.mark_published(ids, at, deadline).await
+    }
+
+    async fn unpublish(&self, since: Timestamp, deadline: Deadline) -> Result<u64, ReadError> {
+        self.inner.unpublish(since, deadline).await
+    }
+
+    async fn remove(&self, ids: &[EventId], deadline: Deadline) -> Result<(), ReadError> {
+        self.inner.remove(ids, deadline).await
+    }
+
+    async fn remove_published(
+        &self,
+        before: Timestamp,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<u64, ReadError> {
+        self.inner.remove_published(before, limit, deadline).await
+    }
+
+    async fn backlog(&self, deadline: Deadline) -> Result<(u64, Option<Timestamp>), ReadError> {
+        self.inner.backlog(deadline).await
+    }
+}
+
+#[async_trait]
+impl<W: Watch> Pruning for Watched<W> {
+    async fn prune(
+        &self,
+        inbox: Timestamp,
+        requests: Timestamp,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<u64, ReadError> {
+        self.inner.prune(inbox, requests, limit, deadline).await
+    }
+}
