@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_graph::{CommitError, Deadline, ReadError, Receipt};
+use fleet_graph::{Answer, CommitError, Deadline, ReadError, Receipt};
+use serde::de::DeserializeOwned;
 
 use crate::Event;
 
@@ -50,6 +51,39 @@ pub enum HandleError {
     /// It was handled before: a success, for handlers that give a commit's error on with `?`.
     #[error("this event was applied before")]
     AlreadyApplied,
+}
+
+impl HandleError {
+    /// It can never work, for this reason.
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self::Permanent {
+            reason: reason.into(),
+        }
+    }
+
+    /// It can never work: the handler knows no events of this type.
+    pub fn unknown(event: &Event) -> Self {
+        let kind = &event.kind;
+        Self::permanent(format!("{kind} is not a type that this consumer knows"))
+    }
+}
+
+impl Event {
+    /// The body as a typed payload, for a handler.
+    ///
+    /// # Errors
+    /// [`HandleError::Permanent`] if it does not read as one.
+    pub fn parsed<T: DeserializeOwned>(&self) -> Result<T, HandleError> {
+        self.payload().map_err(HandleError::permanent)
+    }
+
+    /// What goes into [`fleet_graph::Commit::answers`] of its effect.
+    pub fn answered_by(&self, consumer: &str) -> Answer {
+        Answer {
+            consumer: consumer.to_owned(),
+            event: self.id.clone(),
+        }
+    }
 }
 
 /// How soon a lost race is run again.

@@ -217,6 +217,16 @@ impl Commit {
         }
     }
 
+    /// Whether it would have no effect at all. One that only records a request, or that an
+    /// event was answered, has one; conditions alone have none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+            && self.edges.is_empty()
+            && self.events.is_empty()
+            && self.answers.is_none()
+            && self.request.is_none()
+    }
+
     /// Adds a node that must not exist yet.
     pub fn create(&mut self, key: NodeKey, ord: impl Into<String>, props: Props) -> &mut Self {
         self.nodes.push(NodeWrite::Create {

@@ -25,7 +25,7 @@ pub use commit::{
     Receipt, Request, RequestKey,
 };
 pub use model::{
-    CorruptRow, Edge, EdgeType, Label, MAX_NODE_ID, Node, NodeKey, Owner, Props, props,
+    CorruptRow, Edge, EdgeType, Label, MAX_NODE_ID, Node, NodeKey, Owner, Props, Versioned, props,
 };
 pub use read::{
     Direction, EXACT_TOTAL, Index, MAX_PAGE, MAX_STEPS, MAX_WALK_NODES, Page, Scan, Step, Subgraph,

@@ -221,6 +221,30 @@ impl Node {
             }
         })
     }
+
+    /// Reads the properties as a typed row, with its version.
+    pub fn versioned<T: DeserializeOwned>(&self) -> Result<Versioned<T>, CorruptRow> {
+        Ok(Versioned {
+            value: self.row()?,
+            version: self.version,
+        })
+    }
+}
+
+/// A row with the version that the store gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The row.
+    pub value: T,
+    /// 1 when created, one more with every change.
+    pub version: i64,
+}
+
+impl<T> Versioned<T> {
+    /// A row that was just created.
+    pub fn first(value: T) -> Self {
+        Self { value, version: 1 }
+    }
 }
 
 /// A stored node that does not read as what it should be.

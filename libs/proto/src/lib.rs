@@ -53,6 +53,25 @@ pub mod workflow {
     }
 }
 
+/// A request that can be made repeatable.
+pub trait Keyed: prost::Message + Send + Sync + 'static {
+    /// Takes the `request_id` out; what is left is the content.
+    fn take_request_id(&mut self) -> String;
+}
+
+macro_rules! keyed {
+    ($request:ty) => {
+        impl Keyed for $request {
+            fn take_request_id(&mut self) -> String {
+                std::mem::take(&mut self.request_id)
+            }
+        }
+    };
+}
+
+// Every message of the contracts that has a `request_id`.
+include!(concat!(env!("OUT_DIR"), "/keyed.rs"));
+
 #[cfg(test)]
 mod tests {
     use super::*;

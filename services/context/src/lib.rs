@@ -42,7 +42,7 @@ use std::sync::{Arc, LazyLock};
 
 use fleet_events::{ConsumerSettings, Handler, run_consumer};
 use fleet_proto::context::v1::context_service_server::ContextServiceServer;
-use fleet_service::{Deps, Mounted, limited};
+use fleet_service::{Deps, Mounted, Races, limited};
 use fleet_topology::Consumer;
 use fleet_topology::consumers::{
     CONTEXT_AGENT_WORK, CONTEXT_ORCHESTRATOR_EVENTS, CONTEXT_PLANNING_EVENTS, CONTEXT_REQUESTS,
@@ -148,8 +148,11 @@ pub fn app(deps: &Deps, config: &Config) -> Result<Arc<App>, StartError> {
         policies,
         tokens: Arc::new(CachedTokens::new(O200k, counted)),
         planning,
-        commit_attempts: config.commit_attempts,
-        turns: app::Turns::default(),
+        races: Races::new(
+            deps.ids.clone(),
+            config.commit_attempts,
+            metrics.lost_races(),
+        ),
         reads,
         metrics,
     }))

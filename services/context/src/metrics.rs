@@ -35,9 +35,9 @@ impl Metrics {
         self.changes.get_or_create(&[("by", by)]).inc();
     }
 
-    /// A commit did not fit any more.
-    pub fn lost_race(&self) {
-        self.lost_races.inc();
+    /// Commits that did not fit any more.
+    pub fn lost_races(&self) -> Counter {
+        self.lost_races.clone()
     }
 
     /// Somebody lacked the role.

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use fleet_events::{ConsumerSettings, run_consumer};
 use fleet_proto::planning::v2::planning_service_server::PlanningServiceServer;
-use fleet_service::{Deps, Mounted, limited};
+use fleet_service::{Deps, Mounted, Races, limited};
 
 pub use config::{Config, KEYS};
 pub use consumers::WorkflowEvents;
@@ -84,11 +84,10 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, InvalidThreshold> {
         store,
         committer,
         clock: clock.clone(),
+        races: Races::new(ids.clone(), commit_attempts, metrics.lost_races()),
         ids,
         tasks: tasks.clone(),
         dor_threshold,
-        commit_attempts,
-        turns: app::Turns::default(),
         metrics,
     });
     let consumer = &fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS;

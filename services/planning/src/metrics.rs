@@ -32,9 +32,9 @@ impl Metrics {
         self.hops.get_or_create(&[("to_state", to.as_str())]).inc();
     }
 
-    /// A commit did not fit any more.
-    pub fn lost_race(&self) {
-        self.lost_races.inc();
+    /// Commits that did not fit any more.
+    pub fn lost_races(&self) -> Counter {
+        self.lost_races.clone()
     }
 
     /// Somebody lacked the role.

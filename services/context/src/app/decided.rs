@@ -6,11 +6,11 @@
 //! as it is.
 
 use fleet_graph::NodeKey;
-use fleet_service::Fault;
+use fleet_service::{Fault, Found};
 use fleet_types::{DecisionId, TaskId};
 
 use super::heard::Heard;
-use super::{Edit, Found, NewDecision, Scene, ends};
+use super::{Edit, NewDecision, Scene, ends};
 use crate::record::DecisionStatus;
 use crate::rows::{self, DecisionRow, TaskSeen};
 

@@ -6,15 +6,13 @@
 use std::collections::BTreeMap;
 
 use fleet_events::payload::{ContextUpdated, DecisionAdded};
-use fleet_graph::{Commit, EdgeType, EdgeWrite, NodeKey, NodeWrite, props};
+use fleet_graph::{Commit, EdgeType, EdgeWrite, NodeKey, NodeWrite, Versioned, props};
 use fleet_types::StoryId;
 
 use super::Scene;
 use crate::domain::Phase;
 use crate::record::content_hash;
-use crate::rows::{
-    self, DecisionRow, EventRow, PhaseRow, StoryContextRow, StorySeen, SummaryRow, Versioned,
-};
+use crate::rows::{self, DecisionRow, EventRow, PhaseRow, StoryContextRow, StorySeen, SummaryRow};
 
 /// How much of a title an event carries, in characters.
 const TITLE_IN_EVENT: usize = 200;

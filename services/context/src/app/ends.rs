@@ -2,10 +2,9 @@
 //! there and were not deleted.
 
 use fleet_graph::NodeKey;
-use fleet_service::{Fault, Reason};
+use fleet_service::{Fault, Found, Reason};
 use fleet_types::{DecisionId, StoryId, TaskId};
 
-use super::Found;
 use crate::rows::{self, DecisionRow, TaskSeen};
 
 /// The keys to read before [`check_task`] and [`check_decision`].

@@ -4,7 +4,7 @@
 //! about a story moves its version once, and what cannot follow any more is passed over.
 
 use async_trait::async_trait;
-use fleet_graph::Commit;
+use fleet_graph::{Commit, Versioned};
 use fleet_service::Fault;
 use fleet_types::{DecisionId, StoryId, Timestamp};
 
@@ -81,7 +81,7 @@ impl Command for Heard {
                     edit.touch(format!("story:{}", self.story_id), "created");
                 }
                 News::Touched(what) => edit.touch(what.clone(), self.event.clone()),
-                News::Happened(milestone) if !found.has(&told) => {
+                News::Happened(milestone) if found.node(&told).is_none() => {
                     let content = milestone.description.clone();
                     edit.event(None, self.row(milestone), content);
                 }
@@ -129,7 +129,7 @@ impl Heard {
     fn judge(
         &self,
         edit: &mut Edit<'_>,
-        before: &rows::Versioned<DecisionRow>,
+        before: &Versioned<DecisionRow>,
         status: DecisionStatus,
         by: &str,
     ) -> Result<(), Fault> {

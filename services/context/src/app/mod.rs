@@ -14,17 +14,15 @@ mod heard;
 mod phase;
 mod scene;
 mod stories;
-mod turns;
 mod update;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_cache::Cache;
 use fleet_events::{Committer, Origin};
-use fleet_graph::{Commit, CommitError, Deadline, Label, NodeKey, Store};
-use fleet_service::{Fault, Tasks};
+use fleet_graph::{Commit, CommitError, Deadline, Store};
+use fleet_service::{Fault, Races, Tasks};
 use fleet_types::{Clock, Ids};
 
 pub use add::{AddDecision, Added, NewDecision};
@@ -33,9 +31,8 @@ pub use edit::{Edit, Finished};
 pub use forward::{Forwarded, Passport, Planning, WantedStory};
 pub use heard::{Heard, Milestone, News};
 pub use phase::{Moved, TransitionPhase};
-pub use scene::{Found, Scene};
+pub use scene::Scene;
 pub use stories::{OpenContext, Opened};
-pub use turns::Turns;
 pub use update::{UpdateContext, Updated};
 
 use crate::Metrics;
@@ -44,10 +41,6 @@ use crate::read::Reads;
 
 /// CloudEvents `source` of what context says.
 pub const SOURCE: &str = fleet_topology::services::CONTEXT.package;
-
-/// First pause after a lost race; it doubles up to the longest, each with jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What context works with.
 pub struct App {
@@ -71,10 +64,8 @@ pub struct App {
     pub tokens: Arc<dyn Tokens>,
     /// Where stories and tasks are created.
     pub planning: Planning,
-    /// How often a change is decided anew when others were faster.
-    pub commit_attempts: u32,
-    /// Where those who lost a race wait for each other.
-    pub turns: Turns,
+    /// How a change is decided anew when others were faster.
+    pub races: Races,
     /// What answers need beside this.
     pub reads: Reads,
     /// What is counted.
@@ -136,14 +127,13 @@ impl App {
         deadline: Deadline,
         complete: impl Fn(&Scene, &C::Outcome, &mut Commit) + Send + Sync,
     ) -> Result<C::Outcome, Ended> {
-        let mut lost = 0;
-        let mut turn = None;
+        let mut attempts = self.races.attempts(deadline);
         loop {
             let scene = self.scene(origin.clone(), deadline);
             let decided = command.decide(&scene).await;
             let (mut commit, outcome) = decided.map_err(Ended::Fault)?;
             complete(&scene, &outcome, &mut commit);
-            if is_empty(&commit) {
+            if commit.is_empty() {
                 return Ok(outcome);
             }
             let written = crate::read::written(&commit);
@@ -156,39 +146,9 @@ impl App {
                     return Ok(outcome);
                 }
                 Err(CommitError::AlreadyApplied) => return Err(Ended::AlreadyApplied),
-                Err(error) => {
-                    let Some(race) = Race::lost(&error) else {
-                        return Err(Ended::Fault(error.into()));
-                    };
-                    lost += 1;
-                    if !self.pause(lost, deadline).await {
-                        return Err(Ended::Fault(race.fault()));
-                    }
-                    if turn.is_none() {
-                        turn = self.turns.of(&race.key, deadline).await;
-                    }
-                }
+                Err(error) => attempts.failed(error).await.map_err(Ended::Fault)?,
             }
         }
-    }
-
-    /// Waits a little before the next attempt after `lost` lost ones. `false`: no attempt is
-    /// left, or no time.
-    pub async fn pause(&self, lost: u32, deadline: Deadline) -> bool {
-        self.metrics.lost_race();
-        if lost >= self.commit_attempts {
-            return false;
-        }
-        let longest = FIRST_PAUSE
-            .saturating_mul(1 << lost.min(16))
-            .min(LONGEST_PAUSE);
-        let micros = u64::try_from(longest.as_micros()).expect("a tenth of a second fits");
-        let pause = Duration::from_micros(self.ids.random() % micros);
-        if pause >= deadline.left() {
-            return false;
-        }
-        tokio::time::sleep(pause).await;
-        true
     }
 }
 
@@ -199,61 +159,4 @@ pub enum Ended {
     Fault(Fault),
     /// The event that it is about was applied before.
     AlreadyApplied,
-}
-
-/// Whether a commit would have no effect at all. One that only records a request, or that an
-/// event was answered, has one.
-fn is_empty(commit: &Commit) -> bool {
-    commit.nodes.is_empty()
-        && commit.edges.is_empty()
-        && commit.events.is_empty()
-        && commit.answers.is_none()
-        && commit.request.is_none()
-}
-
-/// A commit that did not fit what is there any more.
-pub struct Race {
-    key: NodeKey,
-    found: Option<i64>,
-}
-
-impl Race {
-    /// Whether this is worth another decision.
-    pub fn lost(error: &CommitError) -> Option<Self> {
-        match error {
-            CommitError::Conflict { key, found, .. } => Some(Self {
-                key: key.clone(),
-                found: Some(*found),
-            }),
-            CommitError::Missing { key } | CommitError::AlreadyExists { key } => Some(Self {
-                key: key.clone(),
-                found: None,
-            }),
-            _ => None,
-        }
-    }
-
-    /// What the caller is told when every attempt lost.
-    fn fault(&self) -> Fault {
-        let what = format!("{} {}", word(self.key.label()), self.key.id());
-        let fault = Fault::concurrent_change(what).with("subject", self.key.id());
-        match self.found {
-            Some(version) => fault.with("current_version", version),
-            None => fault,
-        }
-    }
-}
-
-/// How a label is called in messages.
-pub fn word(label: Label) -> &'static str {
-    match label {
-        Label::Story => "story",
-        Label::Task => "task",
-        Label::StoryContext => "context of story",
-        Label::Decision => "decision",
-        Label::Event => "milestone",
-        Label::Summary => "summary",
-        Label::PhaseTransition => "phase transition",
-        other => other.as_str(),
-    }
 }

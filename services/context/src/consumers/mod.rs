@@ -11,10 +11,9 @@ mod work;
 mod workflow;
 
 use fleet_events::{Event, HandleError, Origin};
-use fleet_graph::{Answer, Deadline};
+use fleet_graph::Deadline;
 use fleet_service::Fault;
 use fleet_types::{StoryId, Timestamp};
-use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 pub use orchestrator::OrchestratorEvents;
@@ -27,30 +26,6 @@ use crate::app::{App, Ended, Heard, News, SOURCE};
 
 /// Longest id within a story.
 const MAX_ITEM_ID: usize = 100;
-
-fn payload<T: DeserializeOwned>(event: &Event) -> Result<T, HandleError> {
-    event.payload().map_err(permanent)
-}
-
-fn permanent(reason: impl Into<String>) -> HandleError {
-    HandleError::Permanent {
-        reason: reason.into(),
-    }
-}
-
-fn unknown(event: &Event) -> HandleError {
-    permanent(format!(
-        "{} is not a type that this consumer knows",
-        event.kind
-    ))
-}
-
-fn answer(consumer: &str, event: &Event) -> Answer {
-    Answer {
-        consumer: consumer.to_owned(),
-        event: event.id.clone(),
-    }
-}
 
 /// News of a story, under the id of their event.
 fn heard(event: &Event, story_id: StoryId, at: Timestamp, news: Vec<News>) -> Heard {
@@ -85,7 +60,7 @@ async fn write(
         .run(heard, &origin, deadline, |_, (), commit| {
             // What has no effect now has none later either: it needs no record.
             if !commit.nodes.is_empty() {
-                commit.answers = Some(answer(consumer, event));
+                commit.answers = Some(event.answered_by(consumer));
             }
         })
         .await;

@@ -9,7 +9,7 @@ use fleet_graph::Deadline;
 use fleet_types::{DecisionId, TaskId, Timestamp, text};
 use sha2::{Digest as _, Sha256};
 
-use super::{heard, payload, permanent, unknown, write};
+use super::{heard, write};
 use crate::app::{App, Decided, Heard, Milestone, NewDecision, News};
 
 const CONSUMER: &str = fleet_topology::consumers::CONTEXT_ORCHESTRATOR_EVENTS.name;
@@ -42,7 +42,7 @@ impl Handler for OrchestratorEvents {
         let news = match event.kind.as_str() {
             DELIBERATED => deliberated(event, at)?,
             DISPATCHED => Some(dispatched(event, at)?),
-            _ => return Err(unknown(event)),
+            _ => return Err(HandleError::unknown(event)),
         };
         let Some(news) = news else {
             self.0.metrics.passed_over("nothing_decided");
@@ -53,7 +53,7 @@ impl Handler for OrchestratorEvents {
 }
 
 fn dispatched(event: &Event, at: Timestamp) -> Result<Heard, HandleError> {
-    let said: TaskDispatched = payload(event)?;
+    let said: TaskDispatched = event.parsed()?;
     let milestone = Milestone {
         event_type: "task_dispatched",
         description: format!(
@@ -70,13 +70,13 @@ fn dispatched(event: &Event, at: Timestamp) -> Result<Heard, HandleError> {
 }
 
 fn deliberated(event: &Event, at: Timestamp) -> Result<Option<Heard>, HandleError> {
-    let said: DeliberationCompleted = payload(event)?;
+    let said: DeliberationCompleted = event.parsed()?;
     if said.decisions.is_empty() {
         return Ok(None);
     }
     if said.decisions.len() > MAX_DECISIONS {
         let found = said.decisions.len();
-        return Err(permanent(format!(
+        return Err(HandleError::permanent(format!(
             "{found} decisions; at most {MAX_DECISIONS}"
         )));
     }
@@ -87,11 +87,13 @@ fn deliberated(event: &Event, at: Timestamp) -> Result<Option<Heard>, HandleErro
             id = derived_id(&said.task_id, index);
         }
         if decided.iter().any(|decided| decided.id == id) {
-            return Err(permanent(format!("two decisions are called {id}")));
+            return Err(HandleError::permanent(format!(
+                "two decisions are called {id}"
+            )));
         }
         decided.push(Decided {
             id,
-            new: new(there, &said.task_id).map_err(permanent)?,
+            new: new(there, &said.task_id).map_err(HandleError::permanent)?,
             task: said.task_id.clone(),
         });
     }
@@ -107,7 +109,7 @@ fn id_of(there: &DecidedThere, task: &TaskId, index: usize) -> Result<DecisionId
     let prefixed = || DecisionId::parse(&format!("{}{given}", DecisionId::PREFIX));
     DecisionId::parse(given)
         .or_else(|_| prefixed())
-        .map_err(|e| permanent(format!("decisions[{index}].id: {e}")))
+        .map_err(|e| HandleError::permanent(format!("decisions[{index}].id: {e}")))
 }
 
 fn derived_id(task: &TaskId, index: usize) -> DecisionId {

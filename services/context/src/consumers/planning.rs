@@ -10,7 +10,7 @@ use fleet_events::payload::{
 use fleet_events::{Event, HandleError, Handler};
 use fleet_graph::Deadline;
 
-use super::{heard, payload, unknown, write};
+use super::{heard, write};
 use crate::app::{App, Heard, Milestone, News};
 use crate::record::DecisionStatus;
 
@@ -44,7 +44,7 @@ fn news(event: &Event) -> Result<Option<Heard>, HandleError> {
     match event.kind.as_str() {
         ProjectCreated::SUBJECT | EpicCreated::SUBJECT => Ok(None),
         StoryCreated::SUBJECT => {
-            let said: StoryCreated = payload(event)?;
+            let said: StoryCreated = event.parsed()?;
             let words = format!("Story created by {}", said.created_by);
             let milestone = happened("story_created", words, &said.created_by);
             heard(
@@ -54,12 +54,12 @@ fn news(event: &Event) -> Result<Option<Heard>, HandleError> {
             )
         }
         StoryUpdated::SUBJECT => {
-            let said: StoryUpdated = payload(event)?;
+            let said: StoryUpdated = event.parsed()?;
             let what = News::Touched(format!("story:{}", said.story_id));
             heard(said.story_id, said.timestamp, vec![what])
         }
         StoryTransitioned::SUBJECT => {
-            let said: StoryTransitioned = payload(event)?;
+            let said: StoryTransitioned = event.parsed()?;
             let from = match said.from_state.as_str() {
                 "" => String::new(),
                 from => format!(" from {from}"),
@@ -71,12 +71,12 @@ fn news(event: &Event) -> Result<Option<Heard>, HandleError> {
             heard(said.story_id, said.timestamp, vec![what, milestone])
         }
         TaskCreated::SUBJECT => {
-            let said: TaskCreated = payload(event)?;
+            let said: TaskCreated = event.parsed()?;
             let what = News::Touched(format!("task:{}", said.task_id));
             heard(said.story_id, said.timestamp, vec![what])
         }
         PlanApproved::SUBJECT => {
-            let said: PlanApproved = payload(event)?;
+            let said: PlanApproved = event.parsed()?;
             let number = match said.version {
                 0 => String::new(),
                 number => format!(" (version {number})"),
@@ -90,18 +90,18 @@ fn news(event: &Event) -> Result<Option<Heard>, HandleError> {
             heard(said.story_id, said.timestamp, vec![what, milestone])
         }
         DecisionApproved::SUBJECT => {
-            let said: DecisionApproved = payload(event)?;
+            let said: DecisionApproved = event.parsed()?;
             let verdict = DecisionStatus::Approved;
             let news = News::Judged(said.decision_id, verdict, said.approved_by);
             heard(said.story_id, said.timestamp, vec![news])
         }
         DecisionRejected::SUBJECT => {
-            let said: DecisionRejected = payload(event)?;
+            let said: DecisionRejected = event.parsed()?;
             let by = because(said.rejected_by, &said.reason);
             let news = News::Judged(said.decision_id, DecisionStatus::Rejected, by);
             heard(said.story_id, said.timestamp, vec![news])
         }
-        _ => Err(unknown(event)),
+        _ => Err(HandleError::unknown(event)),
     }
 }
 

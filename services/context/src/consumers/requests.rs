@@ -13,7 +13,7 @@ use fleet_proto::context::v1 as pb;
 use fleet_service::{Call, Fault};
 use serde_json::Value;
 
-use super::{answer, failed, unknown};
+use super::failed;
 use crate::app::{App, Ended, SOURCE, Scene, Updated};
 use crate::grpc::parse;
 
@@ -34,7 +34,7 @@ impl Handler for Requests {
         match event.kind.as_str() {
             UPDATE => self.update(event, deadline).await,
             REHYDRATE => self.rehydrate(event, deadline).await,
-            _ => Err(unknown(event)),
+            _ => Err(HandleError::unknown(event)),
         }
     }
 }
@@ -50,7 +50,7 @@ impl Requests {
                 let origin = Origin::caused_by(SOURCE, event);
                 let complete = |scene: &Scene, outcome: &Updated, commit: &mut Commit| {
                     commit.event(updated(event, scene, outcome));
-                    commit.answers = Some(answer(CONSUMER, event));
+                    commit.answers = Some(event.answered_by(CONSUMER));
                 };
                 app.run(&command, &origin, deadline, complete).await
             }
@@ -97,7 +97,7 @@ impl Requests {
         let scene = self.0.scene(Origin::caused_by(SOURCE, event), deadline);
         let mut commit = scene.commit();
         commit.event(say(&scene));
-        commit.answers = Some(answer(CONSUMER, event));
+        commit.answers = Some(event.answered_by(CONSUMER));
         applied(self.0.committer.commit(*commit, deadline).await)
     }
 }

@@ -7,7 +7,7 @@ use fleet_events::payload::WorkCompleted;
 use fleet_events::{Event, HandleError, Handler};
 use fleet_graph::Deadline;
 
-use super::{heard, payload, unknown, write};
+use super::{heard, write};
 use crate::app::{App, Milestone, News};
 use crate::rows::{self, TaskSeen};
 
@@ -23,9 +23,9 @@ pub struct AgentWork(pub Arc<App>);
 impl Handler for AgentWork {
     async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError> {
         if event.kind != COMPLETED {
-            return Err(unknown(event));
+            return Err(HandleError::unknown(event));
         }
-        let said: WorkCompleted = payload(event)?;
+        let said: WorkCompleted = event.parsed()?;
         let Some(milestone) = milestone(&said) else {
             // That there was work is told by the workflow.
             self.0.metrics.passed_over("no_reasoning");
@@ -42,7 +42,8 @@ impl Handler for AgentWork {
                 what: key.to_string(),
             });
         };
-        let task: TaskSeen = rows::read(&task)
+        let task: TaskSeen = task
+            .versioned()
             .map_err(fleet_graph::ReadError::from)?
             .value;
         // The time that an agent names is no order; the bus's own may be missing.

@@ -10,7 +10,7 @@ use fleet_events::{Event, HandleError, Handler};
 use fleet_graph::Deadline;
 use fleet_types::Action;
 
-use super::{heard, payload, unknown, write};
+use super::{heard, write};
 use crate::app::{App, Milestone, News};
 
 const CONSUMER: &str = fleet_topology::consumers::CONTEXT_WORKFLOW_EVENTS.name;
@@ -22,9 +22,9 @@ pub struct WorkflowEvents(pub Arc<App>);
 impl Handler for WorkflowEvents {
     async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError> {
         if event.kind != StateChanged::SUBJECT {
-            return Err(unknown(event));
+            return Err(HandleError::unknown(event));
         }
-        let said: StateChanged = payload(event)?;
+        let said: StateChanged = event.parsed()?;
         let Some(milestone) = milestone(&said) else {
             self.0.metrics.passed_over("ordinary_hop");
             return Ok(());

@@ -1,5 +1,6 @@
 //! Calls that change something.
 
+use fleet_proto::Keyed;
 use fleet_proto::context::v1 as pb;
 use fleet_service::{Call, Fault, idempotent};
 use prost::Message;
@@ -7,29 +8,6 @@ use tonic::{Request, Response};
 
 use super::{Answer, Context, answer, parse};
 use crate::app::{App, Command, Forwarded, Passport, SOURCE};
-
-/// A request that can be made repeatable.
-pub trait Keyed: Message + Send + Sync + 'static {
-    /// Takes the `request_id` out; what is left is the content.
-    fn take_request_id(&mut self) -> String;
-}
-
-macro_rules! keyed {
-    ($($request:ident),+ $(,)?) => {
-        $(impl Keyed for pb::$request {
-            fn take_request_id(&mut self) -> String {
-                std::mem::take(&mut self.request_id)
-            }
-        })+
-    };
-}
-
-keyed!(
-    UpdateContextRequest,
-    AddProjectDecisionRequest,
-    TransitionPhaseRequest,
-    CreateStoryRequest,
-);
 
 impl Context {
     /// A change: parsed, then decided and committed in a task of its own.

@@ -12,6 +12,7 @@ use fleet_graph::{
     Subgraph, Walk,
 };
 use fleet_proto::context::v1 as pb;
+use fleet_service::races::word;
 use fleet_service::{Call, Fault, Reason};
 use fleet_types::{DecisionId, EpicId, ProjectId, Role, StoryId, TaskId, Violations};
 
@@ -179,7 +180,7 @@ pub async fn get_graph_relationships(
         edges: BTreeMap::new(),
         truncated: false,
     };
-    let kind = super::show::word(ask.root.label());
+    let kind = word(ask.root.label());
     let found = app
         .store
         .get(std::slice::from_ref(&ask.root), call.deadline)
@@ -335,7 +336,7 @@ impl Level<'_> {
                     .shown
                     .get(from)
                     .and_then(Item::story)
-                    .and_then(|story| show::relation(story, from.id(), relation.as_str(), to.id()));
+                    .map(|story| Item::relation(story, from.id(), relation.as_str(), to.id()));
                 item.is_some_and(|item| self.app.policies.sees(self.viewer(), &item))
             }
             (Label::Task, Label::Task, _) => {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use fleet_graph::{Label, NodeKey};
 use fleet_proto::context::v1 as pb;
+use fleet_service::races::word;
 use fleet_service::{Call, Fault};
 use fleet_types::{Role, StoryId, TaskId, Violations};
 
-use super::{items, show, story};
+use super::{items, story};
 use crate::app::{App, caller};
 use crate::domain::pack::{Ask, Assembler, Fate, Reason, Receipt, Refused};
 use crate::domain::{Entity, Item, Phase, Scope, Viewer};
@@ -174,7 +175,7 @@ pub async fn explain_scope(
     request: pb::ExplainScopeRequest,
 ) -> Result<pb::ExplainScopeResponse, Fault> {
     let question = parse(&request)?;
-    let kind = show::word(question.node.label());
+    let kind = word(question.node.label());
     let gone = || Fault::not_found(kind, question.node.id());
     let keys = [question.node.clone()];
     let found = app.store.get(&keys, call.deadline).await?;

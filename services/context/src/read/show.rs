@@ -1,21 +1,9 @@
 //! Pieces of answers that several calls share. Nothing here sees an item but through its view.
 
-use fleet_graph::Label;
 use fleet_proto::context::v1 as pb;
-use fleet_types::StoryId;
 use serde_json::Value;
 
-use crate::domain::{Entity, Item, Props, View};
-
-/// How a label is called in messages.
-pub(crate) fn word(label: Label) -> &'static str {
-    match label {
-        Label::Project => "project",
-        Label::Epic => "epic",
-        Label::PlanVersion => "plan",
-        other => crate::app::word(other),
-    }
-}
+use crate::domain::View;
 
 /// A value as a string: texts as they are, everything else as JSON.
 pub(crate) fn plain(value: &Value) -> String {
@@ -23,22 +11,6 @@ pub(crate) fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// A relation between decisions as an item, for the policies.
-pub(crate) fn relation(story: &StoryId, from: &str, kind: &str, to: &str) -> Option<Item> {
-    let id = format!("{from}-{kind}->{to}");
-    let mut props = Props::new();
-    for (name, value) in [
-        ("relation_id", id.as_str()),
-        ("story_id", story.as_str()),
-        ("from_id", from),
-        ("relation_type", kind),
-        ("to_id", to),
-    ] {
-        props.insert(name.to_owned(), value.into());
-    }
-    Item::read(Entity::Relation, &props, "").ok()
 }
 
 fn owned(texts: Vec<&str>) -> Vec<String> {

@@ -18,29 +18,8 @@ mod seen;
 pub use own::{DecisionRow, EventRow, PhaseRow, StoryContextRow, SummaryRow};
 pub use seen::{PlanSeen, ReviewSeen, RunSeen, StorySeen, TaskSeen};
 
-use fleet_graph::{CorruptRow, Label, Node, NodeKey};
+use fleet_graph::{Label, NodeKey};
 use fleet_types::{DecisionId, StoryId, TaskId, Timestamp};
-use serde::de::DeserializeOwned;
-
-/// A row with the version that the store gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned<T> {
-    /// The row.
-    pub value: T,
-    /// 1 when created, one more with every change.
-    pub version: i64,
-}
-
-/// Reads a node as its row.
-///
-/// # Errors
-/// If it does not read as one.
-pub fn read<T: DeserializeOwned>(node: &Node) -> Result<Versioned<T>, CorruptRow> {
-    Ok(Versioned {
-        value: node.row()?,
-        version: node.version,
-    })
-}
 
 /// Key of a story; planning's.
 pub fn story(id: &StoryId) -> NodeKey {

@@ -3,21 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fleet_cache::Memory;
 use fleet_context::app::App;
 use fleet_context::{
     AgentWork, Config, OrchestratorEvents, PlanningEvents, Requests, WorkflowEvents, app,
 };
-use fleet_embedded::{Embedded, Options};
 use fleet_events::{Event, HandleError, Handler};
 use fleet_graph::{
     Commit, Direction, EdgeType, Label, NodeKey, OutboxEvent, Owner, Props, Step, Walk,
 };
-use fleet_service::{Backends, Process, Streams, SystemClock, SystemIds};
+use fleet_service::{Process, Streams, SystemIds};
 use fleet_types::{EventId, Ids as _, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::world::soon;
 
@@ -181,24 +178,15 @@ fn event(said: Said) -> OutboxEvent {
 struct Place {
     process: Process,
     app: Arc<App>,
-    _dir: TempDir,
+    _on: fleet_testing::Place,
 }
 
 impl Place {
     async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let database = Embedded::open(dir.path(), Options::new(Arc::new(SystemClock))).unwrap();
-        let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
-        let backends = Backends {
-            store: database.store(),
-            store_name: "embedded",
-            bus: database.bus(),
-            bus_name: "embedded-bus",
-            cache: Arc::new(Memory::new(1 << 20)),
-        };
-        let deps = process.attach(backends, Streams::Apply, "default");
-        let ready = tokio::time::timeout(crate::world::PATIENCE, process.readiness.ready());
-        ready.await.expect("ready in time");
+        let on = fleet_testing::Place::embedded();
+        let process = fleet_testing::process();
+        let deps = process.attach(on.backends().await, Streams::Apply, on.deployment());
+        fleet_testing::ready(&process).await;
         let mut commit = Commit::new(SystemIds.uuid(), Owner::Planning, Timestamp::from_millis(0));
         let story = NodeKey::new(Label::Story, "s-1");
         let row = json!({"story_id": "s-1", "title": "x", "created_at": "2025-01-01T00:00:00Z"});
@@ -214,7 +202,7 @@ impl Place {
         Self {
             process,
             app,
-            _dir: dir,
+            _on: on,
         }
     }
 

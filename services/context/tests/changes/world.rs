@@ -1,55 +1,27 @@
 //! Context and planning as they are served, on one set of backends.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleet_cache::Memory;
 use fleet_context::{Config, start};
-use fleet_embedded::{Embedded, Options};
 use fleet_events::payload::Payload;
 use fleet_events::{Backoff, ConsumerSettings, Event, Origin, Tail, decode};
-use fleet_events_nats::NatsBus;
-use fleet_graph::conformance::test_server;
-use fleet_graph::{Deadline, Direction, EdgeType, Node, NodeKey, OutboxEvent, Step, Walk};
-use fleet_graph_neo4j::Neo4j;
+use fleet_graph::{Direction, EdgeType, Node, NodeKey, OutboxEvent, Step, Walk};
 use fleet_proto::context::v1::context_service_client::ContextServiceClient;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
 use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_testing::{Place, ready, serve, stop};
 use fleet_topology::{Stream, streams};
 use fleet_types::{Clock as _, EventId, Ids as _};
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tonic::transport::Channel;
+
+pub use fleet_testing::{PATIENCE, eventually, soon};
 
 pub type Client = ContextServiceClient<Channel>;
 pub type PlanningClient = PlanningServiceClient<Channel>;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-pub fn soon() -> Deadline {
-    Deadline::after(PATIENCE)
-}
-
 /// The servers of one test.
-pub struct World {
-    deployment: String,
-    place: Place,
-}
-
-enum Place {
-    Embedded {
-        database: Embedded,
-        _dir: TempDir,
-    },
-    Real {
-        nats: String,
-        neo4j: fleet_graph_neo4j::Settings,
-    },
-}
+pub struct World(Place);
 
 /// One process that serves context, with planning beside it.
 pub struct Replica {
@@ -63,61 +35,16 @@ type Settings = fn(&Process) -> ServerSettings;
 
 impl World {
     pub fn embedded() -> Self {
-        let dir = TempDir::new().unwrap();
-        let options = Options::new(Arc::new(SystemClock));
-        let database = Embedded::open(dir.path(), options).unwrap();
-        Self {
-            deployment: "default".to_owned(),
-            place: Place::Embedded {
-                database,
-                _dir: dir,
-            },
-        }
+        Self(Place::embedded())
     }
 
     /// `None` says what is missing, or fails if the environment demands it.
     pub fn real() -> Option<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nats = test_server("nats", "FLEET_TEST_NATS_URL")?;
-        let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
-        let user = std::env::var("FLEET_TEST_NEO4J_USER").unwrap_or_else(|_| "neo4j".to_owned());
-        let password = std::env::var("FLEET_TEST_NEO4J_PASSWORD").unwrap_or_default();
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let deployment = format!("ctxw{}-{next}", std::process::id());
-        let mut neo4j = fleet_graph_neo4j::Settings::new(uri, user, password.into());
-        neo4j.deployment.clone_from(&deployment);
-        Some(Self {
-            deployment,
-            place: Place::Real { nats, neo4j },
-        })
+        Place::real("ctxw").map(Self)
     }
 
     pub async fn backends(&self) -> Backends {
-        let cache = Arc::new(Memory::new(16 << 20));
-        match &self.place {
-            Place::Embedded { database, .. } => Backends {
-                store: database.store(),
-                store_name: "embedded",
-                bus: database.bus(),
-                bus_name: "embedded-bus",
-                cache,
-            },
-            Place::Real { nats, neo4j } => {
-                let settings = fleet_events_nats::Settings {
-                    deployment: self.deployment.clone(),
-                    // The topology's sizes are reserved by the server, for every test again.
-                    max_stream_bytes: Some(16 << 20),
-                    ..fleet_events_nats::Settings::new(nats.as_str())
-                };
-                Backends {
-                    store: Arc::new(Neo4j::connect(neo4j.clone()).unwrap()),
-                    store_name: "neo4j",
-                    bus: Arc::new(NatsBus::connect(settings).await.unwrap()),
-                    bus_name: "nats",
-                    cache,
-                }
-            }
-        }
+        self.0.backends().await
     }
 
     /// A process, as one of any number on the same servers.
@@ -127,26 +54,18 @@ impl World {
     }
 
     pub async fn replica_with(&self, mut config: Config, settings: Settings) -> Replica {
-        let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
+        let process = fleet_testing::process();
         let backends = self.backends().await;
-        let deps = process.attach(backends, Streams::Apply, &self.deployment);
+        let deps = process.attach(backends, Streams::Apply, self.0.deployment());
         let planning =
             fleet_planning::start(deps.clone(), fleet_planning::Config::default()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = process
-            .serve(planning, listener, settings(&process))
-            .unwrap();
+        let address = serve(&process, planning, settings(&process)).await;
         if config.planning_uri == Config::default().planning_uri {
             config.planning_uri = format!("http://{address}");
         }
         let mounted = start(deps.clone(), config).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let served = process
-            .serve(mounted, listener, settings(&process))
-            .unwrap();
-        tokio::time::timeout(PATIENCE, process.readiness.ready())
-            .await
-            .expect("ready in time");
+        let served = serve(&process, mounted, settings(&process)).await;
+        ready(&process).await;
         Replica {
             deps,
             process,
@@ -159,16 +78,7 @@ impl World {
 
     /// Removes what the test left on shared servers.
     pub async fn close(&self) {
-        if let Place::Real { nats, .. } = &self.place {
-            let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
-            let prefix = self.deployment.to_ascii_uppercase();
-            for stream in fleet_topology::STREAMS {
-                jetstream
-                    .delete_stream(format!("{prefix}_{}", stream.name))
-                    .await
-                    .unwrap();
-            }
-        }
+        self.0.close().await;
     }
 }
 
@@ -191,8 +101,7 @@ pub fn impatient() -> Config {
 
 impl Replica {
     pub async fn stop(self) {
-        let drained = self.process.stop(Duration::from_secs(10)).await;
-        assert!(drained.is_complete(), "{drained:?}");
+        stop(self.process).await;
     }
 
     pub async fn node(&self, key: NodeKey) -> Option<Node> {
@@ -310,42 +219,10 @@ impl Heard {
     }
 }
 
-/// Waits until `probe` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut probe: impl FnMut() -> F,
-) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = probe().await {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Runs the same tests on every backend that there is.
 macro_rules! on_every_backend {
     ($($name:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let world = crate::world::World::embedded();
-                super::$name(&world).await;
-                world.close().await;
-            })+
-        }
-
-        mod real {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                if let Some(world) = crate::world::World::real() {
-                    super::$name(&world).await;
-                    world.close().await;
-                }
-            })+
-        }
+        fleet_testing::on_every_backend!(crate::world::World: $($name),+);
     };
 }
 pub(crate) use on_every_backend;

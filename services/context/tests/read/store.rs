@@ -5,16 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use fleet_graph::{
-    Commit, CommitError, CorruptRow, Deadline, Digest, Digested, GraphStore, Hits, Index, Node,
-    NodeKey, Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan,
-    Search, Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
-};
-use fleet_types::{EventId, Timestamp};
-use serde_json::Value;
+use fleet_graph::conformance::{Read, Watch, Watched};
+use fleet_graph::{Commit, CommitError, CorruptRow, NodeKey, Sketched, Store, Unavailable};
+use fleet_testing::{pulled_plug, soon};
 
-/// The store of the context service in these tests.
-pub struct Watched {
+/// What is seen and done at the store of the context service in these tests.
+pub struct Eyes {
     inner: Arc<dyn Store>,
     reads: AtomicU32,
     away: AtomicBool,
@@ -24,15 +20,17 @@ pub struct Watched {
     damaged: Mutex<Option<NodeKey>>,
 }
 
-impl Watched {
-    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
+impl Eyes {
+    /// With the store that they watch.
+    pub fn on(inner: Arc<dyn Store>) -> (Arc<Self>, Arc<dyn Store>) {
+        let eyes = Arc::new(Self {
+            inner: inner.clone(),
             reads: AtomicU32::new(0),
             away: AtomicBool::new(false),
             between: Mutex::default(),
             damaged: Mutex::default(),
-        })
+        });
+        (eyes.clone(), Arc::new(Watched::new(inner, eyes)))
     }
 
     /// Reads since the last look.
@@ -56,72 +54,26 @@ impl Watched {
 
     fn there(&self) -> Result<(), Unavailable> {
         if self.away.load(Ordering::SeqCst) {
-            return Err(Unavailable {
-                store: "embedded",
-                reason: "pulled the plug".to_owned(),
-                retryable: true,
-            });
+            return Err(pulled_plug());
         }
         Ok(())
-    }
-
-    fn read(&self) -> Result<(), Unavailable> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.there()
     }
 }
 
 #[async_trait]
-impl GraphStore for Watched {
-    async fn migrate(&self, deadline: Deadline) -> Result<(), ReadError> {
-        self.inner.migrate(deadline).await
+impl Watch for Eyes {
+    async fn before_read(&self, read: Read<'_>) -> Result<(), Unavailable> {
+        if read != Read::PastRequest {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
+        self.there()
     }
 
-    async fn commit(&self, commit: &Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
-        self.there()?;
-        self.inner.commit(commit, deadline).await
+    async fn before_commit(&self, _commit: &Commit) -> Result<(), CommitError> {
+        Ok(self.there()?)
     }
 
-    async fn get(
-        &self,
-        keys: &[NodeKey],
-        deadline: Deadline,
-    ) -> Result<Vec<Option<Node>>, ReadError> {
-        self.read()?;
-        self.inner.get(keys, deadline).await
-    }
-
-    async fn past_request(
-        &self,
-        key: &RequestKey,
-        deadline: Deadline,
-    ) -> Result<Option<PastRequest>, ReadError> {
-        self.there()?;
-        self.inner.past_request(key, deadline).await
-    }
-
-    async fn scan(&self, scan: &Scan, deadline: Deadline) -> Result<Page, ReadError> {
-        self.read()?;
-        self.inner.scan(scan, deadline).await
-    }
-
-    async fn counts(
-        &self,
-        listings: &[(Index, Vec<Value>)],
-        deadline: Deadline,
-    ) -> Result<Vec<Total>, ReadError> {
-        self.read()?;
-        self.inner.counts(listings, deadline).await
-    }
-
-    async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError> {
-        self.read()?;
-        self.inner.walk(walk, deadline).await
-    }
-
-    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
-        self.read()?;
-        let mut seen = self.inner.sketch(sketch, deadline).await?;
+    async fn sketched(&self, seen: &mut Sketched) {
         if let Some(key) = &*self.damaged.lock().unwrap() {
             for branch in &mut seen.branches {
                 let before = branch.nodes.len();
@@ -136,82 +88,7 @@ impl GraphStore for Watched {
         }
         let next = self.between.lock().unwrap().pop();
         if let Some(commit) = next {
-            self.inner.commit(&commit, deadline).await.unwrap();
+            self.inner.commit(&commit, soon()).await.unwrap();
         }
-        Ok(seen)
-    }
-
-    async fn digest(
-        &self,
-        digest: &Digest,
-        keys: &[NodeKey],
-        deadline: Deadline,
-    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
-        self.read()?;
-        self.inner.digest(digest, keys, deadline).await
-    }
-
-    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
-        self.read()?;
-        self.inner.search(search, deadline).await
-    }
-
-    async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {
-        self.inner.ping(deadline).await
-    }
-}
-
-#[async_trait]
-impl Outbox for Watched {
-    async fn pending(
-        &self,
-        older_than: Timestamp,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<Vec<OutboxEvent>, ReadError> {
-        self.inner.pending(older_than, limit, deadline).await
-    }
-
-    async fn mark_published(
-        &self,
-        ids: &[EventId],
-        at: Timestamp,
-        deadline: Deadline,
-    ) -> Result<(), ReadError> {
-        self.inner.mark_published(ids, at, deadline).await
-    }
-
-    async fn unpublish(&self, since: Timestamp, deadline: Deadline) -> Result<u64, ReadError> {
-        self.inner.unpublish(since, deadline).await
-    }
-
-    async fn remove(&self, ids: &[EventId], deadline: Deadline) -> Result<(), ReadError> {
-        self.inner.remove(ids, deadline).await
-    }
-
-    async fn remove_published(
-        &self,
-        before: Timestamp,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<u64, ReadError> {
-        self.inner.remove_published(before, limit, deadline).await
-    }
-
-    async fn backlog(&self, deadline: Deadline) -> Result<(u64, Option<Timestamp>), ReadError> {
-        self.inner.backlog(deadline).await
-    }
-}
-
-#[async_trait]
-impl Pruning for Watched {
-    async fn prune(
-        &self,
-        inbox: Timestamp,
-        requests: Timestamp,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<u64, ReadError> {
-        self.inner.prune(inbox, requests, limit, deadline).await
     }
 }

@@ -1,63 +1,43 @@
 //! Context as it is served, with planning beside it: on the embedded backends, and on Neo4j,
 //! NATS and Valkey where the environment names them.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use fleet_cache::Memory;
+use fleet_cache::{Cache, Memory};
 use fleet_context::{Config, start};
-use fleet_embedded::{Embedded, Options};
-use fleet_events_nats::NatsBus;
-use fleet_graph::Deadline;
 use fleet_graph::conformance::test_server;
-use fleet_graph_neo4j::Neo4j;
 use fleet_proto::context::v1 as pb;
 use fleet_proto::context::v1::context_service_client::ContextServiceClient;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
-use fleet_service::{Backends, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_service::{Backends, Process, ServerSettings, Streams, SystemIds};
+use fleet_testing::{Place, ready, serve};
 use fleet_types::Ids as _;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::store::Watched;
+use crate::store::Eyes;
+
+pub use fleet_testing::{PATIENCE, eventually, soon, stop};
 
 pub type Client = ContextServiceClient<Channel>;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-pub fn soon() -> Deadline {
-    Deadline::after(PATIENCE)
-}
-
 /// The servers of one test.
 pub struct World {
-    deployment: String,
+    place: Place,
     /// In every id of the test: they share a database.
     pub tag: String,
-    place: Place,
+    cache: Cached,
 }
 
-enum Place {
-    Embedded {
-        database: Embedded,
-        cache: Arc<Memory>,
-        _dir: TempDir,
-    },
-    Real {
-        nats: String,
-        neo4j: fleet_graph_neo4j::Settings,
-        valkey: String,
-    },
+/// One cache for all processes of a test.
+enum Cached {
+    Memory(Arc<Memory>),
+    Valkey(String),
 }
 
 /// One process of context.
 pub struct Replica {
-    pub store: Arc<Watched>,
+    pub store: Arc<Eyes>,
     pub process: Process,
     pub client: Client,
     pub metrics: fleet_service::SharedRegistry,
@@ -72,77 +52,38 @@ pub struct Planning {
 
 impl World {
     pub fn embedded() -> Self {
-        let dir = TempDir::new().unwrap();
-        let options = Options::new(Arc::new(SystemClock));
-        let database = Embedded::open(dir.path(), options).unwrap();
         Self {
-            deployment: "default".to_owned(),
+            place: Place::embedded(),
             tag: tag(),
-            place: Place::Embedded {
-                database,
-                cache: Arc::new(Memory::new(64 << 20)),
-                _dir: dir,
-            },
+            cache: Cached::Memory(Arc::new(Memory::new(64 << 20))),
         }
     }
 
     /// `None` says what is missing, or fails if the environment demands it.
     pub fn real() -> Option<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nats = test_server("nats", "FLEET_TEST_NATS_URL")?;
-        let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
+        let place = Place::real("ctx")?;
         let valkey = test_server("valkey", "FLEET_TEST_VALKEY_URL")?;
-        let user = std::env::var("FLEET_TEST_NEO4J_USER").unwrap_or_else(|_| "neo4j".to_owned());
-        let password = std::env::var("FLEET_TEST_NEO4J_PASSWORD").unwrap_or_default();
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let deployment = format!("ctx{}-{next}", std::process::id());
-        let mut neo4j = fleet_graph_neo4j::Settings::new(uri, user, password.into());
-        neo4j.deployment.clone_from(&deployment);
         Some(Self {
-            deployment,
+            place,
             tag: tag(),
-            place: Place::Real {
-                nats,
-                neo4j,
-                valkey,
-            },
+            cache: Cached::Valkey(valkey),
         })
     }
 
     pub async fn backends(&self) -> Backends {
-        match &self.place {
-            Place::Embedded {
-                database, cache, ..
-            } => Backends {
-                store: database.store(),
-                store_name: "embedded",
-                bus: database.bus(),
-                bus_name: "embedded-bus",
-                cache: cache.clone(),
-            },
-            Place::Real {
-                nats,
-                neo4j,
-                valkey,
-            } => {
-                let settings = fleet_events_nats::Settings {
-                    deployment: self.deployment.clone(),
-                    // The topology's sizes are reserved by the server, for every test again.
-                    max_stream_bytes: Some(16 << 20),
-                    ..fleet_events_nats::Settings::new(nats.as_str())
+        let cache: Arc<dyn Cache> = match &self.cache {
+            Cached::Memory(memory) => memory.clone(),
+            Cached::Valkey(url) => {
+                let settings = fleet_cache_valkey::Settings {
+                    deployment: self.place.deployment().to_owned(),
+                    ..fleet_cache_valkey::Settings::new(url.as_str())
                 };
-                let cache = fleet_cache_valkey::Settings {
-                    deployment: self.deployment.clone(),
-                    ..fleet_cache_valkey::Settings::new(valkey.as_str())
-                };
-                Backends {
-                    store: Arc::new(Neo4j::connect(neo4j.clone()).unwrap()),
-                    store_name: "neo4j",
-                    bus: Arc::new(NatsBus::connect(settings).await.unwrap()),
-                    bus_name: "nats",
-                    cache: Arc::new(fleet_cache_valkey::Valkey::connect(&cache).unwrap()),
-                }
+                Arc::new(fleet_cache_valkey::Valkey::connect(&settings).unwrap())
             }
+        };
+        Backends {
+            cache,
+            ..self.place.backends().await
         }
     }
 
@@ -163,17 +104,14 @@ impl World {
         config: Config,
         settings: ServerSettings,
     ) -> Replica {
-        let store = Watched::new(backends.store);
-        backends.store = store.clone();
-        let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
-        let deps = process.attach(backends, Streams::Apply, &self.deployment);
+        let (store, watched) = Eyes::on(backends.store);
+        backends.store = watched;
+        let process = fleet_testing::process();
+        let deps = process.attach(backends, Streams::Apply, self.place.deployment());
         let metrics = deps.metrics.clone();
         let mounted = start(deps, config).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = process.serve(mounted, listener, settings).unwrap();
-        tokio::time::timeout(PATIENCE, process.readiness.ready())
-            .await
-            .expect("ready in time");
+        let address = serve(&process, mounted, settings).await;
+        ready(&process).await;
         let client = Client::connect(format!("http://{address}")).await.unwrap();
         Replica {
             store,
@@ -184,17 +122,12 @@ impl World {
     }
 
     pub async fn planning(&self) -> Planning {
-        let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
+        let process = fleet_testing::process();
         let backends = self.backends().await;
-        let deps = process.attach(backends, Streams::Apply, &self.deployment);
+        let deps = process.attach(backends, Streams::Apply, self.place.deployment());
         let mounted = fleet_planning::start(deps, fleet_planning::Config::default()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = process
-            .serve(mounted, listener, ServerSettings::default())
-            .unwrap();
-        tokio::time::timeout(PATIENCE, process.readiness.ready())
-            .await
-            .expect("ready in time");
+        let address = serve(&process, mounted, ServerSettings::default()).await;
+        ready(&process).await;
         let address = format!("http://{address}");
         let client = PlanningServiceClient::connect(address.clone())
             .await
@@ -208,16 +141,7 @@ impl World {
 
     /// Removes what the test left on shared servers.
     pub async fn close(&self) {
-        if let Place::Real { nats, .. } = &self.place {
-            let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
-            let prefix = self.deployment.to_ascii_uppercase();
-            for stream in fleet_topology::STREAMS {
-                jetstream
-                    .delete_stream(format!("{prefix}_{}", stream.name))
-                    .await
-                    .unwrap();
-            }
-        }
+        self.place.close().await;
     }
 }
 
@@ -256,11 +180,6 @@ impl Replica {
     }
 }
 
-pub async fn stop(process: Process) {
-    let drained = process.stop(Duration::from_secs(10)).await;
-    assert!(drained.is_complete(), "{drained:?}");
-}
-
 pub fn ask(story: &str, role: &str, phase: &str) -> pb::GetContextRequest {
     pb::GetContextRequest {
         story_id: story.to_owned(),
@@ -280,42 +199,10 @@ pub async fn next<T: std::fmt::Debug>(stream: &mut Streaming<T>) -> T {
     next.expect("in time").unwrap().expect("the stream goes on")
 }
 
-/// Waits until `probe` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut probe: impl FnMut() -> F,
-) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = probe().await {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Runs the same tests on every backend that there is.
 macro_rules! on_every_backend {
     ($($name:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let world = crate::world::World::embedded();
-                super::$name(&world).await;
-                world.close().await;
-            })+
-        }
-
-        mod real {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                if let Some(world) = crate::world::World::real() {
-                    super::$name(&world).await;
-                    world.close().await;
-                }
-            })+
-        }
+        fleet_testing::on_every_backend!(crate::world::World: $($name),+);
     };
 }
 

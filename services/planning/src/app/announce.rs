@@ -5,12 +5,12 @@
 //! last, whichever is greater. A consumer that applies only what is newer misses nothing.
 
 use fleet_events::payload::{Payload, ReleasedTask, StoryTransitioned, StoryUpdated};
-use fleet_graph::{Commit, EdgeType, OutboxEvent, props};
+use fleet_graph::{Commit, EdgeType, OutboxEvent, Versioned, props};
 use fleet_topology::streams::PLANNING_EVENTS;
 use fleet_types::{EventId, Role, StoryId, Timestamp};
 
 use super::Scene;
-use super::rows::{self, TransitionRow, Versioned};
+use super::rows::{self, TransitionRow};
 use crate::domain::{Hop, Moved, Rejection, Story, StoryState, Task};
 
 /// How much of a task's title an event carries, in characters.

@@ -4,12 +4,11 @@
 //! means the same at every replica and in every later release; with other filters it is
 //! refused.
 
-use fleet_graph::{Deadline, Index, Node, ReadError, Scan, Total};
+use fleet_graph::{Deadline, Index, Node, ReadError, Scan, Total, Versioned};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::App;
-use super::rows::{self, Versioned};
 
 /// What is listed: a listing of the store with its filter values.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +56,7 @@ impl App {
         let found = self.store.scan(&scan, deadline).await?;
         let last = found.nodes.last().filter(|_| found.more);
         let next = last.map(|node| token::encode(listing, &node.ord));
-        let read = |node: &Node| match rows::read(node) {
+        let read = |node: &Node| match node.versioned() {
             Ok(entity) => Some((entity, token::encode(listing, &node.ord))),
             // One damaged row must not hide all the others.
             Err(error) => {

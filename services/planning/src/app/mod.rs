@@ -12,26 +12,22 @@ pub mod rows;
 mod scene;
 mod stories;
 mod tasks;
-mod turns;
 mod verdicts;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_events::{Committer, Origin};
-use fleet_graph::{Commit, CommitError, Deadline, Label, NodeKey, NodeWrite, Request, Store};
-use fleet_service::{Fault, Tasks};
+use fleet_graph::{Commit, CommitError, Deadline, Label, NodeWrite, Request, Store};
+use fleet_service::{Fault, Races, Tasks};
 use fleet_types::{Clock, Ids};
 
 pub use announce::write_hops;
 pub use listing::{Listed, Listing, PageRequest, token};
 pub use projects::{CreateEpic, CreateProject};
-pub use rows::Versioned;
 pub use scene::Scene;
 pub use stories::{ApprovePlan, CreateStory, TransitionStory, UpdateStory};
 pub use tasks::{AddDependency, CreateTask, RemoveDependency, UpdateTask};
-pub use turns::Turns;
 pub use verdicts::Judge;
 
 use crate::Metrics;
@@ -39,10 +35,6 @@ use crate::domain::StoryState;
 
 /// CloudEvents `source` of what planning says.
 pub const SOURCE: &str = fleet_topology::services::PLANNING.package;
-
-/// First pause after a lost race; it doubles up to the longest, each with jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What planning works with.
 #[derive(Clone)]
@@ -53,16 +45,14 @@ pub struct App {
     pub committer: Committer,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Ids and jitter.
+    /// Fresh ids.
     pub ids: Arc<dyn Ids>,
     /// Where bodies of calls run.
     pub tasks: Tasks,
     /// What the Definition of Ready must reach, 0 to 100.
     pub dor_threshold: i32,
-    /// How often a change is decided anew when others were faster.
-    pub commit_attempts: u32,
-    /// Where those who lost a race wait for each other.
-    pub turns: Turns,
+    /// How a change is decided anew when others were faster.
+    pub races: Races,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -107,8 +97,7 @@ impl App {
         deadline: Deadline,
         record: impl Fn(&C::Outcome) -> Option<Request> + Send + Sync,
     ) -> Result<C::Outcome, Fault> {
-        let mut lost = 0;
-        let mut turn = None;
+        let mut attempts = self.races.attempts(deadline);
         loop {
             let scene = self.scene(origin.clone(), deadline);
             let (commit, outcome) = match command.decide(&scene).await? {
@@ -118,23 +107,12 @@ impl App {
                 }
                 Decision::Refused(commit, fault) => (commit, Err(fault)),
             };
-            if is_empty(&commit) {
+            if commit.is_empty() {
                 return outcome;
             }
             match self.send(*commit, deadline).await {
                 Ok(()) => return outcome,
-                Err(error) => {
-                    let Some(race) = Race::lost(&error) else {
-                        return Err(error.into());
-                    };
-                    lost += 1;
-                    if !self.pause(lost, deadline).await {
-                        return Err(race.fault());
-                    }
-                    if turn.is_none() {
-                        turn = self.turns.of(&race.key, deadline).await;
-                    }
-                }
+                Err(error) => attempts.failed(error).await?,
             }
         }
     }
@@ -146,25 +124,6 @@ impl App {
         hops.into_iter().for_each(|to| self.metrics.hop(to));
         Ok(())
     }
-
-    /// Waits a little before the next attempt after `lost` lost ones. `false`: no attempt is
-    /// left, or no time.
-    pub async fn pause(&self, lost: u32, deadline: Deadline) -> bool {
-        self.metrics.lost_race();
-        if lost >= self.commit_attempts {
-            return false;
-        }
-        let longest = FIRST_PAUSE
-            .saturating_mul(1 << lost.min(16))
-            .min(LONGEST_PAUSE);
-        let micros = u64::try_from(longest.as_micros()).expect("a tenth of a second fits");
-        let pause = Duration::from_micros(self.ids.random() % micros);
-        if pause >= deadline.left() {
-            return false;
-        }
-        tokio::time::sleep(pause).await;
-        true
-    }
 }
 
 /// The state that a story reaches by this write, if it is an entry of its history.
@@ -174,61 +133,5 @@ fn reached(write: &NodeWrite) -> Option<StoryState> {
             props.get("to_state")?.as_str()?.parse().ok()
         }
         _ => None,
-    }
-}
-
-/// Whether a commit would have no effect at all. One that only records a request has one.
-fn is_empty(commit: &Commit) -> bool {
-    commit.nodes.is_empty()
-        && commit.edges.is_empty()
-        && commit.events.is_empty()
-        && commit.answers.is_none()
-        && commit.request.is_none()
-}
-
-/// A commit that did not fit what is there any more.
-pub struct Race {
-    key: NodeKey,
-    found: Option<i64>,
-}
-
-impl Race {
-    /// Whether this is worth another decision.
-    pub fn lost(error: &CommitError) -> Option<Self> {
-        match error {
-            CommitError::Conflict { key, found, .. } => Some(Self {
-                key: key.clone(),
-                found: Some(*found),
-            }),
-            CommitError::Missing { key } | CommitError::AlreadyExists { key } => Some(Self {
-                key: key.clone(),
-                found: None,
-            }),
-            _ => None,
-        }
-    }
-
-    /// What the caller is told when every attempt lost.
-    fn fault(&self) -> Fault {
-        let what = format!("{} {}", word(self.key.label()), self.key.id());
-        let fault = Fault::concurrent_change(what).with("subject", self.key.id());
-        match self.found {
-            Some(version) => fault.with("current_version", version),
-            None => fault,
-        }
-    }
-}
-
-/// How a label is called in messages.
-pub fn word(label: Label) -> &'static str {
-    match label {
-        Label::Project => "project",
-        Label::Epic => "epic",
-        Label::Story => "story",
-        Label::Task => "task",
-        Label::PlanVersion => "plan",
-        Label::Decision => "decision",
-        Label::DecisionReview => "verdict on decision",
-        other => other.as_str(),
     }
 }

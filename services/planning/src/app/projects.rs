@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use fleet_events::payload::{EpicCreated, ProjectCreated};
-use fleet_graph::{EdgeType, Guard, props};
+use fleet_graph::{EdgeType, Guard, Versioned, props};
 use fleet_service::Fault;
 use fleet_types::{EpicId, ProjectId};
 
-use super::rows::{self, Versioned};
+use super::rows;
 use super::{Command, Decision, Scene};
 use crate::domain::{Epic, Project};
 

@@ -2,35 +2,11 @@
 //! are the rows themselves; only a hop has a row of its own, because it is stored with the id
 //! of the event that told of it.
 
-use fleet_graph::{CorruptRow, Label, Node, NodeKey};
+use fleet_graph::{Label, NodeKey};
 use fleet_types::{DecisionId, EpicId, EventId, PlanId, ProjectId, StoryId, TaskId, Timestamp};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{Hop, StoryState};
-
-/// An entity with the version that the store gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned<T> {
-    /// The entity.
-    pub value: T,
-    /// 1 when created, one more with every change.
-    pub version: i64,
-}
-
-impl<T> Versioned<T> {
-    /// An entity that was just created.
-    pub fn first(value: T) -> Self {
-        Self { value, version: 1 }
-    }
-}
-
-/// Reads a node as its entity.
-pub fn read<T: DeserializeOwned>(node: &Node) -> Result<Versioned<T>, CorruptRow> {
-    Ok(Versioned {
-        value: node.row()?,
-        version: node.version,
-    })
-}
 
 /// Key of a project.
 pub fn project(id: &ProjectId) -> NodeKey {

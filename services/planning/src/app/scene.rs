@@ -7,12 +7,11 @@ use fleet_graph::{
     Commit, Deadline, Direction, EdgeType, Label, Node, NodeKey, OutboxEvent, Owner, ReadError,
     Step, Store, Subgraph, Walk,
 };
-use fleet_service::Fault;
+use fleet_service::races::word;
+use fleet_service::{Fault, Found};
 use fleet_types::{Ids, StoryId, Timestamp};
-use serde::de::DeserializeOwned;
 
-use super::rows::{self, Versioned};
-use super::word;
+use super::rows;
 use crate::domain::{MAX_TASKS, Task};
 
 /// One look at the world.
@@ -31,46 +30,10 @@ pub struct Scene {
     pub dor_threshold: i32,
 }
 
-/// Nodes that were read together.
-pub struct Found(Vec<(NodeKey, Option<Node>)>);
-
-impl Found {
-    /// The entity with this key, if there is one.
-    pub fn find<T: DeserializeOwned>(
-        &self,
-        key: &NodeKey,
-    ) -> Result<Option<Versioned<T>>, ReadError> {
-        let node = self
-            .0
-            .iter()
-            .find(|(asked, _)| asked == key)
-            .and_then(|(_, node)| node.as_ref());
-        Ok(node.map(rows::read).transpose()?)
-    }
-
-    /// The entity with this key, or NOT_FOUND naming it.
-    pub fn need<T: DeserializeOwned>(&self, key: &NodeKey) -> Result<Versioned<T>, Fault> {
-        self.find(key)?
-            .ok_or_else(|| Fault::not_found(word(key.label()), key.id()))
-    }
-
-    /// The node itself.
-    pub fn node(&self, key: &NodeKey) -> Option<&Node> {
-        self.0
-            .iter()
-            .find(|(asked, _)| asked == key)
-            .and_then(|(_, node)| node.as_ref())
-    }
-}
-
 impl Scene {
     /// Reads these nodes; one round trip, none if there are no keys.
     pub async fn get(&self, keys: Vec<NodeKey>) -> Result<Found, Fault> {
-        if keys.is_empty() {
-            return Ok(Found(Vec::new()));
-        }
-        let nodes = self.store.get(&keys, self.deadline).await?;
-        Ok(Found(keys.into_iter().zip(nodes).collect()))
+        Ok(Found::get(&*self.store, keys, self.deadline).await?)
     }
 
     /// Reads tasks together with their stories; one round trip.
@@ -88,13 +51,7 @@ impl Scene {
                 max_nodes,
             })
             .await?;
-        Ok(Found(
-            found
-                .nodes
-                .into_iter()
-                .map(|node| (node.key.clone(), Some(node)))
-                .collect(),
-        ))
+        Ok(found.nodes.into_iter().collect())
     }
 
     /// Reads all tasks of a story; one round trip. Read the story before them: then its

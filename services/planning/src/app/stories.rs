@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use fleet_events::payload::{PlanApproved, StoryCreated, StoryTasksNotReady};
-use fleet_graph::{EdgeType, EdgeWrite, Guard, props};
+use fleet_graph::{EdgeType, EdgeWrite, Guard, Versioned, props};
 use fleet_service::{Fault, Reason};
 use fleet_types::{EpicId, PlanId, Role, StoryId};
 
 use super::announce::{StoryWrite, check_size, write_hops};
-use super::rows::{self, Versioned};
+use super::rows;
 use super::scene::check_version;
 use super::{Command, Decision, Scene};
 use crate::domain::{

@@ -3,12 +3,12 @@
 
 use async_trait::async_trait;
 use fleet_events::payload::TaskCreated;
-use fleet_graph::{Commit, Edge, EdgeType, EdgeWrite, NodeKey, Props, props};
+use fleet_graph::{Commit, Edge, EdgeType, EdgeWrite, NodeKey, Props, Versioned, props};
 use fleet_service::{Fault, Reason};
 use fleet_types::{StoryId, TaskId};
 
 use super::announce::StoryWrite;
-use super::rows::{self, Versioned};
+use super::rows;
 use super::scene::check_version;
 use super::{Command, Decision, Scene};
 use crate::domain::{

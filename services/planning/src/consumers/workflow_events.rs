@@ -19,12 +19,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fleet_events::payload::{Payload as _, StateChanged, StoryCompleted};
 use fleet_events::{Event, HandleError, Handler, Origin, applied};
-use fleet_graph::{Answer, Commit, CommitError, Deadline, Node, NodeKey, Owner, props};
+use fleet_graph::{Commit, CommitError, Deadline, Node, NodeKey, Owner, Versioned, props};
 use fleet_types::{Action, StoryId};
 
 use super::begun::Begun;
-use crate::app::rows::{self, Versioned};
-use crate::app::{App, SOURCE, Scene, write_hops};
+use crate::app::{App, SOURCE, Scene, rows, write_hops};
 use crate::domain::{RunStep, Story, Task, TaskStatus};
 
 const CONSUMER: &str = fleet_topology::consumers::PLANNING_WORKFLOW_EVENTS.name;
@@ -133,23 +132,20 @@ impl Handler for WorkflowEvents {
         let mut lost = 0;
         loop {
             let outcome = match event.kind.as_str() {
-                StateChanged::SUBJECT => match news(&payload(event)?) {
+                StateChanged::SUBJECT => match news(&event.parsed()?) {
                     Some(news) => self.task_moved(&news, event, deadline).await?,
                     None => Ok(()),
                 },
                 StoryCompleted::SUBJECT => {
-                    self.story_completed(&payload(event)?, event, deadline)
+                    self.story_completed(&event.parsed()?, event, deadline)
                         .await?
                 }
-                other => {
-                    let reason = format!("{other} is not a type that this consumer knows");
-                    return Err(HandleError::Permanent { reason });
-                }
+                _ => return Err(HandleError::unknown(event)),
             };
             lost += 1;
             match outcome {
                 Err(CommitError::Conflict { .. } | CommitError::AlreadyExists { .. })
-                    if self.app.pause(lost, deadline).await => {}
+                    if self.app.races.pause(lost, deadline).await => {}
                 outcome => return applied(outcome.map(|()| fleet_graph::Receipt::default())),
             }
         }
@@ -187,12 +183,6 @@ fn news(said: &StateChanged) -> Option<News> {
     })
 }
 
-fn payload<T: serde::de::DeserializeOwned>(event: &Event) -> Result<T, HandleError> {
-    event
-        .payload()
-        .map_err(|reason| HandleError::Permanent { reason })
-}
-
 fn known<T: serde::de::DeserializeOwned>(
     node: Option<Node>,
     key: &NodeKey,
@@ -202,7 +192,8 @@ fn known<T: serde::de::DeserializeOwned>(
             what: key.to_string(),
         });
     };
-    rows::read(&node).map_err(|e| HandleError::from(fleet_graph::ReadError::from(e)))
+    node.versioned()
+        .map_err(|e| HandleError::from(fleet_graph::ReadError::from(e)))
 }
 
 /// News of an execution that the story does not know yet come too early.
@@ -216,9 +207,6 @@ fn not_ahead(story: &Versioned<Story>, execution: i64) -> Result<(), HandleError
 
 fn answer(scene: &Scene, event: &Event) -> Commit {
     let mut commit = Commit::new(scene.ids.uuid(), Owner::Planning, scene.now);
-    commit.answers = Some(Answer {
-        consumer: CONSUMER.to_owned(),
-        event: event.id.clone(),
-    });
+    commit.answers = Some(event.answered_by(CONSUMER));
     commit
 }

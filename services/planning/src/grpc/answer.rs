@@ -1,11 +1,11 @@
 //! Entities and outcomes to answers. Total: everything that can come out has its answer.
 
-use fleet_graph::Total;
+use fleet_graph::{Total, Versioned};
 use fleet_proto::planning::v2 as pb;
 use prost::Message;
 
 use crate::app::Listed;
-use crate::app::rows::{TransitionRow, Versioned};
+use crate::app::rows::TransitionRow;
 use crate::domain::{DecisionReview, Epic, Judged, PlanVersion, Project, Story, Task, Verdict};
 
 /// A page ends when its entries have so many bytes, even if more are asked for: an answer has

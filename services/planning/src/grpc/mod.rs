@@ -10,7 +10,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use fleet_graph::NodeKey;
+use fleet_graph::{NodeKey, Versioned};
+use fleet_proto::Keyed;
 use fleet_proto::planning::v2 as pb;
 use fleet_proto::planning::v2::planning_service_server::PlanningService;
 use fleet_service::{Call, Fault, idempotent};
@@ -18,7 +19,7 @@ use prost::Message;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status};
 
-use crate::app::rows::{TransitionRow, Versioned};
+use crate::app::rows::TransitionRow;
 use crate::app::{App, Command, Listed, Listing, PageRequest, SOURCE, rows};
 use crate::domain::{Epic, Project, Story, Task};
 
@@ -29,37 +30,6 @@ type Answer<T> = Result<Response<T>, Status>;
 pub struct Planning {
     app: Arc<App>,
 }
-
-/// A request that can be made repeatable.
-trait Keyed: Message + Send + Sync + 'static {
-    /// Takes the `request_id` out; what is left is the content.
-    fn take_request_id(&mut self) -> String;
-}
-
-macro_rules! keyed {
-    ($($request:ident),+ $(,)?) => {
-        $(impl Keyed for pb::$request {
-            fn take_request_id(&mut self) -> String {
-                std::mem::take(&mut self.request_id)
-            }
-        })+
-    };
-}
-
-keyed!(
-    CreateProjectRequest,
-    CreateEpicRequest,
-    CreateStoryRequest,
-    UpdateStoryRequest,
-    TransitionStoryRequest,
-    ApprovePlanRequest,
-    ApproveDecisionRequest,
-    RejectDecisionRequest,
-    CreateTaskRequest,
-    UpdateTaskRequest,
-    AddTaskDependencyRequest,
-    RemoveTaskDependencyRequest,
-);
 
 impl Planning {
     /// Serves what `app` does.

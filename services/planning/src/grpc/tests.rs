@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fleet_graph::{Deadline, Total};
+use fleet_graph::{Deadline, Total, Versioned};
 use fleet_proto::planning::v2 as pb;
 use fleet_service::{Call, Fault, Principal};
 use fleet_types::{PrincipalId, Role, Timestamp};
@@ -12,7 +12,6 @@ use prost::Message;
 
 use super::{answer, parse};
 use crate::app::Listed;
-use crate::app::rows::Versioned;
 use crate::domain::{Lifecycle, Project, Size, Story, StoryState};
 
 fn call() -> Call {

@@ -7,7 +7,7 @@ use fleet_events::{Event, HandleError, Handler, RawMessage, decode, headers};
 use fleet_graph::OutboxEvent;
 use fleet_planning::{WorkflowEvents, app::App};
 use fleet_proto::planning::v2 as pb;
-use fleet_service::{ServerSettings, SystemClock};
+use fleet_service::{Races, ServerSettings, SystemClock};
 use fleet_topology::streams;
 use fleet_types::{Action, Clock as _, EventId, Role, StoryId, TaskId};
 
@@ -59,6 +59,7 @@ fn completed(story: &str, execution: i64) -> StoryCompleted {
 /// The handler without its loop.
 fn handler(replica: &Replica) -> WorkflowEvents {
     let deps = &replica.deps;
+    let metrics = fleet_planning::Metrics::default();
     WorkflowEvents::new(Arc::new(App {
         store: deps.store.clone(),
         committer: deps.committer.clone(),
@@ -66,9 +67,8 @@ fn handler(replica: &Replica) -> WorkflowEvents {
         ids: deps.ids.clone(),
         tasks: deps.tasks.clone(),
         dor_threshold: 80,
-        commit_attempts: 32,
-        turns: fleet_planning::app::Turns::default(),
-        metrics: fleet_planning::Metrics::default(),
+        races: Races::new(deps.ids.clone(), 32, metrics.lost_races()),
+        metrics,
     }))
 }
 

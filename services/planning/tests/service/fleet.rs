@@ -1,52 +1,23 @@
 //! Planning as it is served: real processes on the embedded backends and on real servers.
 
-use fleet_graph::conformance::test_server;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleet_embedded::{Embedded, Options};
 use fleet_events::{ConsumerSettings, Event, Origin, Tail, decode, payload::Payload};
-use fleet_events_nats::NatsBus;
-use fleet_graph::{
-    Commit, Deadline, Direction, EdgeType, Label, NodeKey, Owner, Props, Step, Walk,
-};
-use fleet_graph_neo4j::Neo4j;
+use fleet_graph::{Commit, Direction, EdgeType, Label, NodeKey, Owner, Props, Step, Walk};
 use fleet_planning::{Config, start};
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
 use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_testing::{Place, ready, serve, stop};
 use fleet_topology::Stream;
 use fleet_types::{Clock as _, EventId, Ids as _};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tonic::transport::Channel;
+
+pub use fleet_testing::{PATIENCE, eventually, soon};
 
 pub type Client = PlanningServiceClient<Channel>;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-pub fn soon() -> Deadline {
-    Deadline::after(PATIENCE)
-}
-
 /// The servers of one test.
-pub struct Fleet {
-    deployment: String,
-    place: Place,
-}
-
-enum Place {
-    Embedded {
-        database: Embedded,
-        _dir: TempDir,
-    },
-    Real {
-        nats: String,
-        neo4j: fleet_graph_neo4j::Settings,
-    },
-}
+pub struct Fleet(Place);
 
 /// One process of planning.
 pub struct Replica {
@@ -57,60 +28,16 @@ pub struct Replica {
 
 impl Fleet {
     pub fn embedded() -> Self {
-        let dir = TempDir::new().unwrap();
-        let options = Options::new(Arc::new(SystemClock));
-        let database = Embedded::open(dir.path(), options).unwrap();
-        Self {
-            deployment: "default".to_owned(),
-            place: Place::Embedded {
-                database,
-                _dir: dir,
-            },
-        }
+        Self(Place::embedded())
     }
 
     /// `None` says what is missing, or fails if the environment demands it.
     pub fn real() -> Option<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nats = test_server("nats", "FLEET_TEST_NATS_URL")?;
-        let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
-        let user = std::env::var("FLEET_TEST_NEO4J_USER").unwrap_or_else(|_| "neo4j".to_owned());
-        let password = std::env::var("FLEET_TEST_NEO4J_PASSWORD").unwrap_or_default();
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let deployment = format!("plan{}-{next}", std::process::id());
-        let mut neo4j = fleet_graph_neo4j::Settings::new(uri, user, password.into());
-        neo4j.deployment.clone_from(&deployment);
-        Some(Self {
-            deployment,
-            place: Place::Real { nats, neo4j },
-        })
+        Place::real("plan").map(Self)
     }
 
     pub async fn backends(&self) -> Backends {
-        match &self.place {
-            Place::Embedded { database, .. } => Backends {
-                store: database.store(),
-                store_name: "embedded",
-                bus: database.bus(),
-                bus_name: "embedded-bus",
-                cache: fleet_service::backends::memory(),
-            },
-            Place::Real { nats, neo4j } => {
-                let settings = fleet_events_nats::Settings {
-                    deployment: self.deployment.clone(),
-                    // The topology's sizes are reserved by the server, for every test again.
-                    max_stream_bytes: Some(16 << 20),
-                    ..fleet_events_nats::Settings::new(nats.as_str())
-                };
-                Backends {
-                    store: Arc::new(Neo4j::connect(neo4j.clone()).unwrap()),
-                    store_name: "neo4j",
-                    bus: Arc::new(NatsBus::connect(settings).await.unwrap()),
-                    bus_name: "nats",
-                    cache: fleet_service::backends::memory(),
-                }
-            }
-        }
+        self.0.backends().await
     }
 
     /// Starts a process, as one of any number on the same servers.
@@ -134,15 +61,11 @@ impl Fleet {
         config: Config,
         settings: impl FnOnce(&Process) -> ServerSettings,
     ) -> Replica {
-        let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
-        let deps = process.attach(backends, Streams::Apply, &self.deployment);
+        let process = fleet_testing::process();
+        let deps = process.attach(backends, Streams::Apply, self.0.deployment());
         let mounted = start(deps.clone(), config).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let settings = settings(&process);
-        let address = process.serve(mounted, listener, settings).unwrap();
-        tokio::time::timeout(PATIENCE, process.readiness.ready())
-            .await
-            .expect("ready in time");
+        let address = serve(&process, mounted, settings(&process)).await;
+        ready(&process).await;
         let client = Client::connect(format!("http://{address}")).await.unwrap();
         Replica {
             deps,
@@ -153,23 +76,13 @@ impl Fleet {
 
     /// Removes what the test left on shared servers.
     pub async fn close(&self) {
-        if let Place::Real { nats, .. } = &self.place {
-            let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
-            let prefix = self.deployment.to_ascii_uppercase();
-            for stream in fleet_topology::STREAMS {
-                jetstream
-                    .delete_stream(format!("{prefix}_{}", stream.name))
-                    .await
-                    .unwrap();
-            }
-        }
+        self.0.close().await;
     }
 }
 
 impl Replica {
     pub async fn stop(self) {
-        let drained = self.process.stop(Duration::from_secs(10)).await;
-        assert!(drained.is_complete(), "{drained:?}");
+        stop(self.process).await;
     }
 
     /// Everything that is said on `stream` from now on.
@@ -277,21 +190,6 @@ pub async fn children(replica: &Replica, from: NodeKey, edge: EdgeType) -> Vec<S
         .collect()
 }
 
-/// Waits until `probe` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut probe: impl FnMut() -> F,
-) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = probe().await {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// A consumer that does not wait long before it parks.
 pub fn impatient() -> Config {
     let quick = fleet_events::Backoff {
@@ -313,24 +211,7 @@ pub fn impatient() -> Config {
 /// Runs the same tests on every backend that there is.
 macro_rules! on_every_backend {
     ($($name:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let fleet = crate::fleet::Fleet::embedded();
-                super::$name(&fleet).await;
-                fleet.close().await;
-            })+
-        }
-
-        mod real {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                if let Some(fleet) = crate::fleet::Fleet::real() {
-                    super::$name(&fleet).await;
-                    fleet.close().await;
-                }
-            })+
-        }
+        fleet_testing::on_every_backend!(crate::fleet::Fleet: $($name),+);
     };
 }
 pub(crate) use on_every_backend;

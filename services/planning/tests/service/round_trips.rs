@@ -4,16 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use fleet_graph::{
-    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Label, Node, NodeKey,
-    Outbox, OutboxEvent, Owner, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan,
-    Search, Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
-};
+use fleet_graph::conformance::{Read, Watch, Watched};
+use fleet_graph::{Commit, CommitError, Label, NodeKey, Owner, Unavailable};
 use fleet_planning::Config;
 use fleet_proto::planning::v2 as pb;
 use fleet_service::{Backends, ServerSettings};
-use fleet_types::{EventId, Timestamp};
-use serde_json::Value;
+use fleet_testing::pulled_plug;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -22,9 +18,9 @@ use crate::ask::{
 };
 use crate::fleet::{Fleet, Replica};
 
-/// A store that counts what planning asks of it, and fails on demand.
-struct Watched {
-    inner: Arc<dyn Store>,
+/// Counts what planning asks of its store, and fails it on demand.
+#[derive(Default)]
+struct Eyes {
     reads: AtomicU32,
     commits: AtomicU32,
     /// So many commits of planning lose a race that nobody runs.
@@ -33,25 +29,12 @@ struct Watched {
     outages: AtomicU32,
 }
 
-impl Watched {
+impl Eyes {
     fn away(&self) -> Result<(), Unavailable> {
-        let down = |left: u32| left.checked_sub(1);
-        let out = self
-            .outages
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, down);
-        out.map_or(Ok(()), |_| {
-            let reason = "pulled the plug".to_owned();
-            Err(Unavailable {
-                store: "embedded",
-                reason,
-                retryable: true,
-            })
-        })
-    }
-
-    fn read(&self) -> Result<(), Unavailable> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.away()
+        if one_of(&self.outages) {
+            return Err(pulled_plug());
+        }
+        Ok(())
     }
 
     /// Reads and commits since the last look.
@@ -63,162 +46,43 @@ impl Watched {
     }
 }
 
+/// Takes one of so many that are left, if there is one.
+fn one_of(left: &AtomicU32) -> bool {
+    let down = |left: u32| left.checked_sub(1);
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down)
+        .is_ok()
+}
+
 #[async_trait]
-impl GraphStore for Watched {
-    async fn migrate(&self, deadline: Deadline) -> Result<(), ReadError> {
-        self.inner.migrate(deadline).await
+impl Watch for Eyes {
+    async fn before_read(&self, _read: Read<'_>) -> Result<(), Unavailable> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.away()
     }
 
-    async fn commit(&self, commit: &Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
-        if commit.writer == Owner::Planning {
-            self.commits.fetch_add(1, Ordering::SeqCst);
-            self.away()?;
-            let down = |left: u32| left.checked_sub(1);
-            if self
-                .conflicts
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, down)
-                .is_ok()
-            {
-                let key = NodeKey::new(Label::Story, "s-busy");
-                return Err(CommitError::Conflict {
-                    key,
-                    expected: 6,
-                    found: 7,
-                });
-            }
+    async fn before_commit(&self, commit: &Commit) -> Result<(), CommitError> {
+        if commit.writer != Owner::Planning {
+            return Ok(());
         }
-        self.inner.commit(commit, deadline).await
-    }
-
-    async fn get(
-        &self,
-        keys: &[NodeKey],
-        deadline: Deadline,
-    ) -> Result<Vec<Option<Node>>, ReadError> {
-        self.read()?;
-        self.inner.get(keys, deadline).await
-    }
-
-    async fn past_request(
-        &self,
-        key: &RequestKey,
-        deadline: Deadline,
-    ) -> Result<Option<PastRequest>, ReadError> {
-        self.read()?;
-        self.inner.past_request(key, deadline).await
-    }
-
-    async fn scan(&self, scan: &Scan, deadline: Deadline) -> Result<Page, ReadError> {
-        self.read()?;
-        self.inner.scan(scan, deadline).await
-    }
-
-    async fn counts(
-        &self,
-        listings: &[(Index, Vec<Value>)],
-        deadline: Deadline,
-    ) -> Result<Vec<Total>, ReadError> {
-        self.read()?;
-        self.inner.counts(listings, deadline).await
-    }
-
-    async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError> {
-        self.read()?;
-        self.inner.walk(walk, deadline).await
-    }
-
-    async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
-        self.read()?;
-        self.inner.sketch(sketch, deadline).await
-    }
-
-    async fn digest(
-        &self,
-        digest: &Digest,
-        keys: &[NodeKey],
-        deadline: Deadline,
-    ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
-        self.read()?;
-        self.inner.digest(digest, keys, deadline).await
-    }
-
-    async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
-        self.read()?;
-        self.inner.search(search, deadline).await
-    }
-
-    async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {
-        self.inner.ping(deadline).await
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.away()?;
+        if one_of(&self.conflicts) {
+            return Err(CommitError::Conflict {
+                key: NodeKey::new(Label::Story, "s-busy"),
+                expected: 6,
+                found: 7,
+            });
+        }
+        Ok(())
     }
 }
 
-#[async_trait]
-impl Outbox for Watched {
-    async fn pending(
-        &self,
-        older_than: Timestamp,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<Vec<OutboxEvent>, ReadError> {
-        self.inner.pending(older_than, limit, deadline).await
-    }
-
-    async fn mark_published(
-        &self,
-        ids: &[EventId],
-        at: Timestamp,
-        deadline: Deadline,
-    ) -> Result<(), ReadError> {
-        self.inner.mark_published(ids, at, deadline).await
-    }
-
-    async fn unpublish(&self, since: Timestamp, deadline: Deadline) -> Result<u64, ReadError> {
-        self.inner.unpublish(since, deadline).await
-    }
-
-    async fn remove(&self, ids: &[EventId], deadline: Deadline) -> Result<(), ReadError> {
-        self.inner.remove(ids, deadline).await
-    }
-
-    async fn remove_published(
-        &self,
-        before: Timestamp,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<u64, ReadError> {
-        self.inner.remove_published(before, limit, deadline).await
-    }
-
-    async fn backlog(&self, deadline: Deadline) -> Result<(u64, Option<Timestamp>), ReadError> {
-        self.inner.backlog(deadline).await
-    }
-}
-
-#[async_trait]
-impl Pruning for Watched {
-    async fn prune(
-        &self,
-        inbox: Timestamp,
-        requests: Timestamp,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<u64, ReadError> {
-        self.inner.prune(inbox, requests, limit, deadline).await
-    }
-}
-
-async fn watched() -> (Fleet, Replica, Arc<Watched>) {
+async fn watched() -> (Fleet, Replica, Arc<Eyes>) {
     let fleet = Fleet::embedded();
     let backends = fleet.backends().await;
-    let store = Arc::new(Watched {
-        inner: backends.store.clone(),
-        reads: AtomicU32::new(0),
-        commits: AtomicU32::new(0),
-        conflicts: AtomicU32::new(0),
-        outages: AtomicU32::new(0),
-    });
+    let store = Arc::new(Eyes::default());
     let backends = Backends {
-        store: store.clone(),
+        store: Arc::new(Watched::new(backends.store, store.clone())),
         ..backends
     };
     let config = Config {

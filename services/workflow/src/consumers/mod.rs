@@ -11,7 +11,7 @@ pub(crate) use planning::{PlanningEvents, STORY_TRANSITIONS};
 pub(crate) use work::{AGENT_WORK, AgentWork};
 
 use fleet_events::{Event, HandleError, Origin};
-use fleet_graph::{Answer, Deadline};
+use fleet_graph::Deadline;
 
 use crate::engine::{Cause, ChangeError, SOURCE};
 
@@ -20,16 +20,7 @@ fn cause(consumer: &str, event: &Event, deadline: Deadline) -> Cause {
     Cause {
         origin: Origin::caused_by(SOURCE, event),
         deadline,
-        answers: Some(Answer {
-            consumer: consumer.to_owned(),
-            event: event.id.clone(),
-        }),
-    }
-}
-
-fn permanent(reason: impl Into<String>) -> HandleError {
-    HandleError::Permanent {
-        reason: reason.into(),
+        answers: Some(event.answered_by(consumer)),
     }
 }
 
@@ -45,6 +36,6 @@ fn failed(error: ChangeError) -> HandleError {
             reason: contended.to_string(),
             after: None,
         },
-        other => permanent(other.to_string()),
+        other => HandleError::permanent(other.to_string()),
     }
 }

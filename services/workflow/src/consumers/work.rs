@@ -7,7 +7,7 @@ use fleet_events::{Event, HandleError, Handler, payload::WorkCompleted};
 use fleet_graph::{CommitError, Deadline, Index, Scan};
 use fleet_types::{AgentId, Role, text};
 
-use super::{cause, failed, permanent};
+use super::{cause, failed};
 use crate::domain::{Actor, Command, Handed, Rejection};
 use crate::engine::{Ask, Attempt, Cause, ChangeError, Engine, Stored};
 use crate::grpc::faults;
@@ -24,10 +24,10 @@ pub(crate) struct AgentWork(pub Arc<Engine>);
 #[async_trait]
 impl Handler for AgentWork {
     async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError> {
-        let work: WorkCompleted = event.payload().map_err(permanent)?;
-        let handed = handed(&work).map_err(permanent)?;
+        let work: WorkCompleted = event.parsed()?;
+        let handed = handed(&work).map_err(HandleError::permanent)?;
         if matches!(work.actor_role, Role::System | Role::Orchestrator) {
-            return Err(permanent(format!(
+            return Err(HandleError::permanent(format!(
                 "{} reports no work of its own",
                 work.actor_role
             )));
@@ -81,7 +81,7 @@ impl AgentWork {
         };
         match stored.run.claim {
             Some(claim) if claim.role == work.actor_role => Ok(claim.agent),
-            _ => Err(permanent(format!(
+            _ => Err(HandleError::permanent(format!(
                 "the report names no agent_id, and no {} holds task {}",
                 work.actor_role, work.task_id
             ))),
@@ -98,7 +98,7 @@ impl AgentWork {
         cause: &Cause,
     ) -> Result<(), HandleError> {
         let Command::Act { actor, handed, .. } = command else {
-            return Err(permanent("no action"));
+            return Err(HandleError::permanent("no action"));
         };
         let known = self.is_known(work, actor, handed, cause.deadline).await?;
         if known {
@@ -118,12 +118,12 @@ impl AgentWork {
                 Ok(()) | Err(CommitError::AlreadyApplied) => {}
                 Err(error) => return Err(error.into()),
             }
-            return Err(permanent(format!(
+            return Err(HandleError::permanent(format!(
                 "task {} is in {state}: {reason}",
                 work.task_id
             )));
         }
-        Err(permanent(format!(
+        Err(HandleError::permanent(format!(
             "task {} is in {state}: {} by {} is refused: {rejection:?}",
             work.task_id, work.action, actor.role
         )))
@@ -142,7 +142,7 @@ impl AgentWork {
         scan.descending = true;
         let page = self.0.committer.store().scan(&scan, deadline).await?;
         for node in &page.nodes {
-            let row = HopRow::read(node).map_err(|e| permanent(e.to_string()))?;
+            let row = HopRow::read(node).map_err(|e| HandleError::permanent(e.to_string()))?;
             let same_claim = match work.claim_epoch {
                 Some(epoch) => row.claim_epoch == epoch,
                 // Without an epoch only the work itself tells.

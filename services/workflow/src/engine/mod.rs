@@ -16,6 +16,7 @@ use fleet_events::{Committer, Origin, payload};
 use fleet_graph::{
     Answer, Commit, CommitError, CorruptRow, Deadline, Node, Owner, ReadError, Request,
 };
+use fleet_service::races::{Pauses, Race};
 use fleet_types::{Action, Clock, Ids, Role, TaskId, Timestamp};
 
 pub(crate) use self::plan::Plan;
@@ -31,6 +32,11 @@ pub(crate) const SOURCE: &str = "fleet-workflow";
 
 /// How often a change is decided again after somebody else changed the same thing.
 const MAX_ATTEMPTS: u32 = 40;
+/// Pauses between those attempts; whoever lost but once tries again at once.
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(1),
+    longest: Duration::from_millis(64),
+};
 
 /// Why something is done, and for whom.
 #[derive(Debug, Clone)]
@@ -173,7 +179,7 @@ impl Engine {
                 }
             };
             match self.commit(&stored, change, now, ask.cause, request).await {
-                Err(ChangeError::Commit(error)) if lost_race(&error) => {
+                Err(ChangeError::Commit(error)) if Race::lost(&error).is_some() => {
                     self.pause(attempt, ask.cause.deadline).await;
                 }
                 outcome => return outcome,
@@ -351,20 +357,9 @@ impl Engine {
         if attempt == 0 {
             return;
         }
-        let most = 2_u64.saturating_pow(attempt.min(6)).saturating_mul(1_000);
-        let wait = Duration::from_micros(self.ids.random() % most.max(1));
+        let wait = PAUSES.after(attempt, &*self.ids);
         tokio::time::sleep(wait.min(deadline.left())).await;
     }
-}
-
-/// Whether reading and deciding again may help.
-pub(crate) fn lost_race(error: &CommitError) -> bool {
-    matches!(
-        error,
-        CommitError::Conflict { .. }
-            | CommitError::Missing { .. }
-            | CommitError::AlreadyExists { .. }
-    )
 }
 
 /// An attempt that is refused because of who made it.

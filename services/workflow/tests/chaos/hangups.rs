@@ -1,18 +1,15 @@
 //! Callers that hang up: what their calls did is said all the same.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleet_embedded::{Embedded, Options};
-use fleet_events::Bus;
 use fleet_proto::workflow::v1 as pb;
-use fleet_service::{Backends, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_service::{ServerSettings, Streams};
+use fleet_testing::{Place, ready, serve};
 use fleet_workflow::{Config, start};
 use futures::StreamExt;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tonic::Request;
 
 use super::crew::{Doors, PATIENCE, Workflow, release};
@@ -29,26 +26,13 @@ const AT_ONCE: usize = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_impatient_callers_lose_no_event() {
     let dice = Dice::thrown("hangups");
-    let directory = TempDir::new().unwrap();
-    let database = Embedded::open(directory.path(), Options::new(Arc::new(SystemClock))).unwrap();
-    let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
-    let bus: Arc<dyn Bus> = database.bus();
-    let backends = Backends {
-        store: database.store(),
-        store_name: "embedded",
-        bus: bus.clone(),
-        bus_name: "embedded-bus",
-        cache: fleet_service::backends::memory(),
-    };
-    let deps = process.attach(backends, Streams::Apply, "default");
+    let place = Place::embedded();
+    let bus = place.backends().await.bus;
+    let process = fleet_testing::process();
+    let deps = process.attach(place.backends().await, Streams::Apply, place.deployment());
     let mounted = start(deps, Config::default()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = process
-        .serve(mounted, listener, ServerSettings::default())
-        .unwrap();
-    tokio::time::timeout(PATIENCE, process.readiness.ready())
-        .await
-        .expect("ready in time");
+    let address = serve(&process, mounted, ServerSettings::default()).await;
+    ready(&process).await;
     let doors = Doors::to(&[address.port()]);
 
     let story = |s: u64| format!("s-{s}");
@@ -98,20 +82,10 @@ async fn two_thousand_impatient_callers_lose_no_event() {
     // The bodies of the last calls end by themselves; then everything is history.
     let drained = process.stop(PATIENCE).await;
     assert!(drained.is_complete(), "{drained:?}");
-    let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
-    let backends = Backends {
-        store: database.store(),
-        store_name: "embedded",
-        bus: bus.clone(),
-        bus_name: "embedded-bus",
-        cache: fleet_service::backends::memory(),
-    };
-    let deps = process.attach(backends, Streams::Apply, "default");
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let process = fleet_testing::process();
+    let deps = process.attach(place.backends().await, Streams::Apply, place.deployment());
     let mounted = start(deps, Config::default()).unwrap();
-    let address = process
-        .serve(mounted, listener, ServerSettings::default())
-        .unwrap();
+    let address = serve(&process, mounted, ServerSettings::default()).await;
     let doors = Doors::to(&[address.port()]);
 
     let mut ids = BTreeSet::new();
@@ -143,7 +117,6 @@ async fn two_thousand_impatient_callers_lose_no_event() {
         "some callers waited long enough, others did not"
     );
     process.stop(PATIENCE).await;
-    database.close().await;
 }
 
 /// The epoch of the claim, if there was an answer and it was yes.

@@ -1,33 +1,24 @@
 //! The service as it runs: over gRPC on loopback, on the embedded stores or on real servers,
 //! with one or several replicas.
 
-use fleet_graph::conformance::test_server;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use fleet_embedded::{Embedded, Options};
 use fleet_events::payload::{Payload, ReleasedTask, StoryTransitioned};
 use fleet_events::{Bus, Event, Origin, Parked, decode};
-use fleet_graph::{Deadline, OutboxEvent, Store};
+use fleet_graph::{OutboxEvent, Store};
 use fleet_proto::workflow::v1 as pb;
 use fleet_proto::workflow::v1::workflow_orchestration_service_client::WorkflowOrchestrationServiceClient;
 use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
+use fleet_testing::Place;
 use fleet_types::{Clock, EventId, Ids, StoryId, TaskId, Timestamp};
 use fleet_workflow::Config;
-use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 pub type Client = WorkflowOrchestrationServiceClient<Channel>;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-pub fn soon() -> Deadline {
-    Deadline::after(PATIENCE)
-}
+pub use fleet_testing::{PATIENCE, soon};
 
 /// Where the service keeps its things in a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,19 +62,8 @@ pub struct World {
     pub replicas: Vec<Replica>,
     pub bus: Arc<dyn Bus>,
     pub store: Arc<dyn Store>,
-    deployment: String,
     heard: Arc<Mutex<Vec<Event>>>,
-    embedded: Option<(Embedded, tempfile::TempDir)>,
-    nats_url: Option<String>,
-}
-
-fn deployment() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "w{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    place: Place,
 }
 
 impl World {
@@ -101,7 +81,7 @@ impl World {
         Self::watched(on, replicas, config, server, |_, store| store).await
     }
 
-    /// As [`Self::with`]; what each replica, by its place, has for a store is said by `watch`.
+    /// As [`Self::with`]; what each replica, by its number, has for a store is said by `watch`.
     pub async fn watched(
         on: On,
         replicas: usize,
@@ -109,34 +89,19 @@ impl World {
         server: impl Fn() -> ServerSettings,
         watch: impl Fn(usize, Arc<dyn Store>) -> Arc<dyn Store>,
     ) -> Option<Self> {
-        let deployment = deployment();
-        let mut embedded = None;
-        let mut nats_url = None;
+        let place = match on {
+            On::Embedded => Place::embedded(),
+            On::Servers => Place::real("w")?,
+        };
         let mut all = Vec::new();
-        for place in 0..replicas {
-            let mut backends = match on {
-                On::Embedded => {
-                    let (opened, _) = embedded.get_or_insert_with(|| open(&deployment));
-                    Backends {
-                        store: opened.store(),
-                        store_name: "embedded",
-                        bus: opened.bus(),
-                        bus_name: "embedded bus",
-                        cache: fleet_service::backends::memory(),
-                    }
-                }
-                On::Servers => {
-                    let (backends, url) = servers(&deployment).await?;
-                    nats_url = Some(url);
-                    backends
-                }
-            };
+        for number in 0..replicas {
+            let mut backends = place.backends().await;
             if all.is_empty() {
                 backends.store.migrate(soon()).await.unwrap();
                 assert_eq!(backends.bus.apply(soon()).await.unwrap(), []);
             }
-            backends.store = watch(place, backends.store);
-            all.push(replica(backends, &deployment, config.clone(), server()).await);
+            backends.store = watch(number, backends.store);
+            all.push(replica(backends, place.deployment(), config.clone(), server()).await);
         }
         let (bus, store) = (all[0].deps.bus.clone(), all[0].deps.store.clone());
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -144,10 +109,8 @@ impl World {
             replicas: all,
             bus,
             store,
-            deployment,
             heard,
-            embedded,
-            nats_url,
+            place,
         };
         world.listen().await;
         Some(world)
@@ -204,14 +167,7 @@ impl World {
 
     /// Waits for a state.
     pub async fn eventually<T>(&self, what: &str, check: impl AsyncFn() -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = check().await {
-                return found;
-            }
-            assert!(Instant::now() < until, "did not happen in time: {what}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        fleet_testing::eventually(what, check).await
     }
 
     /// Says something as another service would.
@@ -322,55 +278,11 @@ impl World {
     }
 
     pub async fn stop(self) {
-        for replica in &self.replicas {
-            let drained = replica.process.stop(Duration::from_secs(10)).await;
-            assert!(drained.is_complete(), "{drained:?}");
+        for replica in self.replicas {
+            fleet_testing::stop(replica.process).await;
         }
-        if let Some((embedded, _)) = &self.embedded {
-            embedded.close().await;
-        }
-        if let Some(url) = &self.nats_url {
-            let jetstream = async_nats::jetstream::new(async_nats::connect(url).await.unwrap());
-            for stream in fleet_topology::STREAMS {
-                let name = format!("{}_{}", self.deployment.to_ascii_uppercase(), stream.name);
-                let _ = jetstream.delete_stream(name).await;
-            }
-        }
+        self.place.close().await;
     }
-}
-
-fn open(deployment: &str) -> (Embedded, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = Options::new(Arc::new(SystemClock));
-    options.deployment = deployment.to_owned();
-    (Embedded::open(dir.path(), options).unwrap(), dir)
-}
-
-async fn servers(deployment: &str) -> Option<(Backends, String)> {
-    let uri = test_server("neo4j", "FLEET_TEST_NEO4J_URI")?;
-    let user = test_server("neo4j", "FLEET_TEST_NEO4J_USER")?;
-    let password = test_server("neo4j", "FLEET_TEST_NEO4J_PASSWORD")?;
-    let url = test_server("nats", "FLEET_TEST_NATS_URL")?;
-    let store = fleet_graph_neo4j::Neo4j::connect(fleet_graph_neo4j::Settings {
-        deployment: deployment.to_owned(),
-        ..fleet_graph_neo4j::Settings::new(uri, user, password.into())
-    })
-    .unwrap();
-    let bus = fleet_events_nats::NatsBus::connect(fleet_events_nats::Settings {
-        deployment: deployment.to_owned(),
-        max_stream_bytes: Some(32 << 20),
-        ..fleet_events_nats::Settings::new(&url)
-    })
-    .await
-    .unwrap();
-    let backends = Backends {
-        store: Arc::new(store),
-        store_name: "neo4j",
-        bus: Arc::new(bus),
-        bus_name: "nats",
-        cache: fleet_service::backends::memory(),
-    };
-    Some((backends, url))
 }
 
 async fn replica(
@@ -379,17 +291,11 @@ async fn replica(
     config: Config,
     server: ServerSettings,
 ) -> Replica {
-    let process = Process::new(Arc::new(SystemClock), Arc::new(SystemIds));
+    let process = fleet_testing::process();
     let deps = process.attach(backends, Streams::Apply, deployment);
     let mounted = fleet_workflow::start(deps.clone(), config).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = process.serve(mounted, listener, server).unwrap();
-    let mut changes = process.readiness.changes();
-    let ready = changes.wait_for(fleet_service::State::is_ready);
-    tokio::time::timeout(PATIENCE, ready)
-        .await
-        .expect("ready in time")
-        .unwrap();
+    let address = fleet_testing::serve(&process, mounted, server).await;
+    fleet_testing::ready(&process).await;
     let channel = Channel::from_shared(format!("http://{address}"))
         .unwrap()
         .connect()

@@ -1,17 +1,18 @@
 //! One change of UpdateContext on what is there.
 
-use fleet_graph::NodeKey;
-use fleet_service::{Fault, Reason};
+use fleet_graph::{NodeKey, Versioned};
+use fleet_service::races::word;
+use fleet_service::{Fault, Found, Reason};
 use fleet_types::DecisionId;
 use serde::de::DeserializeOwned;
 
 use super::UpdateContext;
-use crate::app::{Edit, Found, NewDecision, Scene, ends, word};
+use crate::app::{Edit, NewDecision, Scene, ends};
 use crate::record::{
     CONTEXT_UPDATED, Change, DecisionPatch, DecisionStatus, MilestonePatch, Operation, Patch,
     SummaryPatch,
 };
-use crate::rows::{DecisionRow, EventRow, SummaryRow, Versioned};
+use crate::rows::{DecisionRow, EventRow, SummaryRow};
 
 /// What a milestone is that does not say.
 const MILESTONE: &str = "milestone";

@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use fleet_graph::{Commit, MAX_COMMIT_BYTES, MAX_WRITES, NodeKey};
-use fleet_service::Fault;
+use fleet_service::{Fault, Found};
 use fleet_types::{Role, StoryId, TaskId};
 
-use super::{Command, Edit, Found, Scene, ends};
+use super::{Command, Edit, Scene, ends};
 use crate::record::{CONTEXT_UPDATED, Change, Operation, Patch, content_hash};
 use crate::rows::{self, EventRow, StoryContextRow, StorySeen};
 
@@ -113,7 +113,7 @@ impl UpdateContext {
                 }
                 match own.get(to.as_str()) {
                     Some(Operation::Create) => {}
-                    Some(Operation::Upsert) if !found.has(&rows::decision(to)) => {}
+                    Some(Operation::Upsert) if found.node(&rows::decision(to)).is_none() => {}
                     Some(Operation::Delete) => {
                         let what = format!("{}: decision {to}", field(name));
                         return Err(ends::deleted(&what, to));

@@ -333,7 +333,7 @@ fn relations(
         .filter_map(|edge| {
             let at = *place.get(edge.from.as_str())?;
             let kind = edge.kind.as_str();
-            let item = show::relation(story, &edge.from, kind, &edge.to)?;
+            let item = Item::relation(story, &edge.from, kind, &edge.to);
             let seen = app.policies.sees(viewer, &item);
             seen.then_some((at, kind, &edge.to, &edge.from))
         })

@@ -7,7 +7,7 @@ use fleet_graph::{Index, MAX_PAGE, Scan};
 use super::{CHUNK, MAX_ATTEMPTS, PlanningEvents, settle};
 use crate::consumers::failed;
 use crate::domain::{Command, Phase, StoryRun, decide};
-use crate::engine::{Cause, ChangeError, Plan, Stored, lost_race};
+use crate::engine::{Cause, ChangeError, Plan, Stored};
 
 impl PlanningEvents {
     pub(super) async fn ended(

@@ -17,7 +17,7 @@ use fleet_events::{Event, HandleError, Handler};
 use fleet_graph::{CommitError, Deadline};
 use fleet_types::StoryId;
 
-use super::{cause, permanent};
+use super::cause;
 use crate::domain::Phase;
 use crate::engine::{Cause, ChangeError, Engine, Plan, StoredStory};
 use crate::rows::StoryRunRow;
@@ -37,7 +37,10 @@ macro_rules! settle {
         let mut attempt = 0;
         loop {
             match $step.await {
-                Err(ChangeError::Commit(error)) if lost_race(&error) && attempt < MAX_ATTEMPTS => {
+                Err(ChangeError::Commit(error))
+                    if fleet_service::races::Race::lost(&error).is_some()
+                        && attempt < MAX_ATTEMPTS =>
+                {
                     $engine.pause(attempt, $cause.deadline).await;
                     attempt += 1;
                 }
@@ -55,7 +58,7 @@ pub(crate) struct PlanningEvents(pub Arc<Engine>);
 #[async_trait]
 impl Handler for PlanningEvents {
     async fn handle(&self, event: &Event, deadline: Deadline) -> Result<(), HandleError> {
-        let moved: StoryTransitioned = event.payload().map_err(permanent)?;
+        let moved: StoryTransitioned = event.parsed()?;
         let cause = cause(STORY_TRANSITIONS, event, deadline);
         let end = match moved.to_state.to_ascii_uppercase().as_str() {
             "READY_FOR_EXECUTION" => return self.released(&moved, &cause).await,

@@ -9,9 +9,9 @@ use fleet_types::{Role, TaskId, Timestamp};
 
 use super::order::in_release_order;
 use super::{CHUNK, MAX_ATTEMPTS, PlanningEvents, settle};
-use crate::consumers::{failed, permanent};
+use crate::consumers::failed;
 use crate::domain::{Change, Late, Phase, Release, Released, StoryRun, TaskRun, release};
-use crate::engine::{Cause, ChangeError, Plan, Stored, StoredStory, lost_race};
+use crate::engine::{Cause, ChangeError, Plan, Stored, StoredStory};
 use crate::fsm::Outcome;
 use crate::rows::{StoryRunRow, run_key};
 
@@ -52,12 +52,12 @@ impl PlanningEvents {
         cause: &Cause,
     ) -> Result<(), HandleError> {
         if moved.execution < 1 {
-            return Err(permanent("a release without its execution"));
+            return Err(HandleError::permanent("a release without its execution"));
         }
         if moved.tasks.is_empty() {
-            return Err(permanent("a release without tasks"));
+            return Err(HandleError::permanent("a release without tasks"));
         }
-        let tasks = in_release_order(&moved.tasks).map_err(permanent)?;
+        let tasks = in_release_order(&moved.tasks).map_err(HandleError::permanent)?;
         let parts = tasks.len().div_ceil(CHUNK);
         for (i, part) in tasks.chunks(CHUNK).enumerate() {
             let last = i + 1 == parts;

@@ -1,10 +1,8 @@
 //! Turns for those who lost a race.
 //!
-//! Whoever changes something tries at once: most of the time nobody else is there. In a crowd
-//! at one story almost every attempt loses, and some callers would lose every one of theirs.
-//! So the losers of a process queue up, and only the first of them tries again: he competes
-//! with newcomers and other replicas, not with the whole crowd. It is about being fair and
-//! fast; that nothing is written twice or over each other is the commit's doing alone.
+//! Whoever changes something tries at once: most of the time nobody else is there. The losers
+//! of a process queue up, and only the first of them tries again: he competes with newcomers
+//! and other replicas, not with the whole crowd.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -17,11 +15,11 @@ const QUEUES: usize = 64;
 
 /// Queues by what is fought for. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Turns(Arc<[Arc<Mutex<()>>]>);
+pub(super) struct Turns(Arc<[Arc<Mutex<()>>]>);
 
 /// The right to try next, until it is dropped. Nobody holds two, so nobody waits in a circle.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
+pub(super) struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
 
 impl Default for Turns {
     fn default() -> Self {
@@ -31,7 +29,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Waits until it is our turn at `key`; `None` if the deadline passes first.
-    pub async fn of(&self, key: &NodeKey, deadline: Deadline) -> Option<Turn> {
+    pub(super) async fn of(&self, key: &NodeKey, deadline: Deadline) -> Option<Turn> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let queues = u64::try_from(self.0.len()).expect("a small constant");
