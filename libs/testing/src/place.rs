@@ -82,13 +82,16 @@ impl Place {
     /// The backends of one more process; each has a cache in its memory.
     pub async fn backends(&self) -> Backends {
         match &self.on {
-            On::Embedded { database, .. } => Backends {
-                store: database.store(),
-                store_name: "embedded",
-                bus: database.bus(),
-                bus_name: "embedded-bus",
-                cache: fleet_service::backends::memory(),
-            },
+            On::Embedded { database, .. } => {
+                let (store, bus) = database.store_and_bus();
+                Backends {
+                    store,
+                    store_name: "embedded",
+                    bus,
+                    bus_name: "embedded-bus",
+                    cache: fleet_service::backends::memory(),
+                }
+            }
             On::Real { nats, neo4j } => {
                 let settings = fleet_events_nats::Settings {
                     deployment: self.deployment.clone(),
