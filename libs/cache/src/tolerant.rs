@@ -18,7 +18,8 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// A cache whose failures are misses, for callers that can make every value again. While it is
 /// away, one call a second finds out whether it is back, and the others do not wait for it.
-/// Failures are counted, and spoken of once a minute at most. Clones are the same.
+/// Failures are spoken of once a minute at most; [`Self::failures`] says how many there were.
+/// Clones are the same.
 #[derive(Clone)]
 pub struct Tolerant(Arc<Inner>);
 

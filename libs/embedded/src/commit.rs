@@ -30,8 +30,6 @@ pub(crate) struct Prepared {
     nodes: Vec<NodeRow>,
     edges: Vec<EdgeRow>,
     events: Vec<EventRow>,
-    /// Streams of these events that are rid of old messages by the way.
-    prune: Vec<usize>,
     /// When the messages are stored, in milliseconds since 1970.
     now: i64,
     answers: Option<Answer>,
@@ -77,13 +75,9 @@ impl Prepared {
             event: event.clone(),
             message: own_bus.then(|| NewMessage::of(event).ok()).flatten(),
         };
-        let events: Vec<EventRow> = commit.events.iter().map(event_row).collect();
-        let now = inner.core.clock.now().millis();
-        let messages = events.iter().filter_map(|row| row.message.as_ref());
         Self {
-            prune: inner.pruned.due_among(messages, now),
-            now,
-            events,
+            now: inner.core.clock.now().millis(),
+            events: commit.events.iter().map(event_row).collect(),
             id: *commit.id.as_bytes(),
             at: commit.time.millis(),
             guards: commit.guards.clone(),
@@ -94,6 +88,11 @@ impl Prepared {
             deployment: store.deployment.clone(),
             receipt: commit.receipt(),
         }
+    }
+
+    /// What it puts on the bus.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &NewMessage> {
+        self.events.iter().filter_map(|row| row.message.as_ref())
     }
 
     /// Checks in the order that the port promises, then writes. The ends of relationships are
@@ -189,9 +188,6 @@ impl Prepared {
 
     /// Puts the events on the bus or, what cannot go there now, into the outbox.
     fn say(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<Result<(), CommitError>> {
-        for stream in self.prune.drain(..) {
-            log::prune(tx, stream, self.now)?;
-        }
         self.receipt.on_bus = !self.events.is_empty();
         for EventRow { event, message } in self.events.drain(..) {
             let stored = match message {

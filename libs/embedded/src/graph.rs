@@ -77,6 +77,7 @@ impl GraphStore for EmbeddedStore {
     async fn commit(&self, commit: &Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
         commit.check().map_err(CommitError::Invalid)?;
         let prepared = Prepared::new(commit, self);
+        self.inner.prune_due(prepared.messages(), deadline).await;
         self.inner
             .core
             .writer

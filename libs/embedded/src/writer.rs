@@ -357,6 +357,7 @@ impl Thread {
         self.ledger = schema::load_ledger(&conn)
             .map_err(|e| unavailable(&e))?
             .ok_or_else(|| away("the ledger does not carry its checksum", false))?;
+        self.tell();
         Ok(conn)
     }
 
@@ -447,10 +448,15 @@ impl Thread {
         for (stream, message) in self.appended.drain(..) {
             self.settings.recent.add(stream, message);
         }
+        self.tell();
+        Ok(())
+    }
+
+    /// Says how far each stream goes on disk.
+    fn tell(&self) {
         for (head, state) in self.settings.heads.iter().zip(self.ledger.streams) {
             head.send_if_modified(|last| std::mem::replace(last, state.last) != state.last);
         }
-        Ok(())
     }
 
     /// The transaction is lost: its members are told, and the connection is not trusted again.

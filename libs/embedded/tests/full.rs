@@ -4,17 +4,23 @@
 
 mod common;
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use common::*;
-use fleet_embedded::Embedded;
-use fleet_graph::{CommitError, Unavailable};
+use fleet_embedded::{Embedded, Options};
+use fleet_graph::{CommitError, Store, Unavailable};
+use fleet_types::{Clock, Timestamp};
 
 /// Many commits at once; gives the numbers of those that were acknowledged.
-async fn write(embedded: &Embedded, numbers: std::ops::Range<u64>) -> Vec<u64> {
+async fn write(store: &Arc<dyn Store>, numbers: std::ops::Range<u64>) -> Vec<u64> {
     let mut tasks = tokio::task::JoinSet::new();
     for n in numbers {
-        let store = embedded.store();
+        let store = Arc::clone(store);
         tasks.spawn(async move {
             match store.commit(&plan_story(n), soon()).await {
                 Ok(_) => Some(n),
@@ -31,11 +37,11 @@ async fn write(embedded: &Embedded, numbers: std::ops::Range<u64>) -> Vec<u64> {
 }
 
 /// Writes until nothing is accepted any more.
-async fn fill(embedded: &Embedded, from: u64) -> Vec<u64> {
+async fn fill(store: &Arc<dyn Store>, from: u64) -> Vec<u64> {
     let mut done = Vec::new();
     for round in 0..1_000 {
         let first = from + round * 40;
-        let accepted = write(embedded, first..first + 40).await;
+        let accepted = write(store, first..first + 40).await;
         if accepted.is_empty() {
             return done;
         }
@@ -60,7 +66,7 @@ async fn a_full_database_refuses_and_recovers() {
     let mut small = options();
     small.max_bytes = Some(1024 * 1024);
     let embedded = Embedded::open(dir.path(), small).unwrap();
-    let mut done = fill(&embedded, 0).await;
+    let mut done = fill(&embedded.store(), 0).await;
     assert!(done.len() > 40, "only {} fit", done.len());
     all_there(&embedded, &done).await;
     // Room is made by deleting, although there is none.
@@ -73,12 +79,43 @@ async fn a_full_database_refuses_and_recovers() {
         let id = create_story(n).events[0].id.clone();
         embedded.store().remove(&[id], soon()).await.unwrap();
     }
-    let more = write(&embedded, 500_000..500_010).await;
+    let more = write(&embedded.store(), 500_000..500_010).await;
     assert_eq!(more.len(), 10);
     done.extend(more);
     all_there(&embedded, &done).await;
     embedded.close().await;
     all_there(&open(dir.path()), &done).await;
+}
+
+/// Time that somebody moves.
+#[derive(Debug)]
+struct Moved(Mutex<Timestamp>);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Where commits put their events on the bus themselves, nothing else makes room there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_database_is_rid_of_old_messages_by_those_who_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Moved(Mutex::new(time())));
+    let mut small = Options::new(clock.clone());
+    small.max_bytes = Some(1024 * 1024);
+    let embedded = Embedded::open(dir.path(), small).unwrap();
+    let (store, _) = embedded.store_and_bus();
+    let done = fill(&store, 0).await;
+    assert!(done.len() > 40, "only {} fit", done.len());
+    let stream = fleet_topology::stream("PLANNING_EVENTS").unwrap();
+    let old = Duration::from_secs(stream.max_age_secs + 61);
+    *clock.0.lock().unwrap() = time().plus(old);
+    let more = write(&store, 500_000..500_010).await;
+    assert_eq!(more.len(), 10, "old messages made room");
+    all_there(&embedded, &done).await;
+    all_there(&embedded, &more).await;
+    embedded.close().await;
 }
 
 /// A small file system of its own, if this process may mount one.
@@ -116,11 +153,11 @@ async fn a_full_disk_refuses_and_recovers() {
     std::fs::write(&ballast, vec![0; 2 * 1024 * 1024]).unwrap();
     let data = disk.path().join("data");
     let embedded = Embedded::open(&data, options()).unwrap();
-    let mut done = fill(&embedded, 0).await;
+    let mut done = fill(&embedded.store(), 0).await;
     assert!(!done.is_empty());
     all_there(&embedded, &done).await;
     std::fs::remove_file(&ballast).unwrap();
-    let more = write(&embedded, 900_000..900_020).await;
+    let more = write(&embedded.store(), 900_000..900_020).await;
     assert_eq!(more.len(), 20, "it recovers by itself");
     done.extend(more);
     all_there(&embedded, &done).await;

@@ -197,7 +197,7 @@ pub struct Receipt {
     /// The new version of every created or updated node, in the order of the writes.
     pub versions: Vec<(NodeKey, i64)>,
     /// Whether all events of the commit are on the bus already (store and bus are one); else
-    /// they wait in the outbox. A repeated commit does not remember: `false`.
+    /// those that are not wait in the outbox. A repeated commit does not remember: `false`.
     pub on_bus: bool,
 }
 

@@ -7,7 +7,7 @@
 mod node;
 mod report;
 
-use serde_saphyr::Location;
+use serde_saphyr::{DuplicateKeyPolicy, Location};
 
 pub use node::{Key, Node, Value};
 pub use report::{Findings, Report, Violation};
@@ -27,7 +27,11 @@ pub fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         );
         return None;
     }
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        // Readers say of which key there are two, and where the first one is.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+    };
     match serde_saphyr::from_str_with_options(text, options) {
         Ok(root) => Some(root),
         Err(error) => {
@@ -62,5 +66,22 @@ fn in_our_words(text: &str) -> String {
     match line.split_once(", set DuplicateKeyPolicy") {
         Some((what, _)) => what.to_owned(),
         None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_stand_twice_and_readers_see_both() {
+        let mut findings = Findings::default();
+        let root = parse("a: 1\nb:\n  c: x\n  c: y\na: 2\n", &mut findings).unwrap();
+        assert!(findings.is_empty());
+        let Value::Map(entries) = &root.value else {
+            panic!("{root:?}")
+        };
+        let lines: Vec<_> = entries.iter().map(|(k, _)| (&*k.text, k.line)).collect();
+        assert_eq!(lines, [("a", 1), ("b", 2), ("a", 5)]);
     }
 }

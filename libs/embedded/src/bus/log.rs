@@ -215,20 +215,23 @@ pub(crate) fn prune(tx: &mut Tx<'_>, stream: usize, now: i64) -> rusqlite::Resul
 /// Removes from the front of a stream: what is older than `before`, or anything.
 fn remove_oldest(tx: &mut Tx<'_>, stream: usize, before: Option<i64>) -> rusqlite::Result<()> {
     let first = base(&STREAMS[stream]);
-    let oldest: Vec<(i64, i64, i64, i64)> = tx
-        .conn
-        .cached(
+    let mut oldest: Vec<(i64, i64, i64)> = Vec::new();
+    {
+        let mut statement = tx.conn.cached(
             "SELECT n, at, crc, length(CAST(subject AS BLOB)) + length(CAST(headers AS BLOB)) \
              + length(body) FROM log WHERE n > ?1 AND n < ?2 ORDER BY n LIMIT ?3",
-        )?
-        .query_map((first, first + (1 << SEQUENCE_BITS), PRUNE_ROWS), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    for (n, at, crc, size) in oldest {
-        if before.is_some_and(|before| at >= before) {
-            break;
+        )?;
+        let mut rows = statement.query((first, first + (1 << SEQUENCE_BITS), PRUNE_ROWS))?;
+        // A full stream is asked at every message: the first row that stays ends it.
+        while let Some(row) = rows.next()? {
+            let at: i64 = row.get(1)?;
+            if before.is_some_and(|before| at >= before) {
+                break;
+            }
+            oldest.push((row.get(0)?, row.get(2)?, row.get(3)?));
         }
+    }
+    for (n, crc, size) in oldest {
         tx.conn
             .cached("DELETE FROM log WHERE n = ?1")?
             .execute([n])?;

@@ -45,18 +45,34 @@ impl Pruned {
                 .compare_exchange(last, now, Relaxed, Relaxed)
                 .is_ok()
     }
+}
 
-    /// The streams of these messages that it is time to prune; the caller does it.
-    pub(crate) fn due_among<'m>(
+impl Inner {
+    /// Rids the streams of these messages of old ones, if it is time again. By itself, so that
+    /// it makes room also where the messages find none.
+    pub(crate) async fn prune_due<'m>(
         &self,
         messages: impl IntoIterator<Item = &'m NewMessage>,
-        now: i64,
-    ) -> Vec<usize> {
+        deadline: Deadline,
+    ) {
+        let now = self.core.clock.now().millis();
         let mut streams: Vec<usize> = messages.into_iter().map(|m| m.stream).collect();
         streams.sort_unstable();
         streams.dedup();
-        streams.retain(|&stream| self.due(stream, now));
-        streams
+        streams.retain(|&stream| self.pruned.due(stream, now));
+        if streams.is_empty() {
+            return;
+        }
+        let prune = move |tx: &mut crate::writer::Tx<'_>| {
+            tx.allow_deletion()?;
+            for stream in streams {
+                log::prune(tx, stream, now)?;
+            }
+            Ok(Ok::<_, std::convert::Infallible>(()))
+        };
+        if let Err(away) = self.core.writer.submit(deadline, prune).await {
+            tracing::warn!(reason = away.reason, "old messages are not removed yet");
+        }
     }
 }
 
@@ -87,15 +103,12 @@ impl Bus for EmbeddedBus {
         let mut stored = Vec::new();
         if !accepted.is_empty() {
             let count = accepted.len();
-            let due = self.inner.pruned.due_among(&accepted, now);
+            self.inner.prune_due(&accepted, deadline).await;
             let reply = self
                 .inner
                 .core
                 .writer
                 .submit(deadline, move |tx| {
-                    for stream in due {
-                        log::prune(tx, stream, now)?;
-                    }
                     let results: rusqlite::Result<Vec<_>> = accepted
                         .into_iter()
                         .map(|message| log::append(tx, message, now))

@@ -11,7 +11,7 @@ use fleet_topology::STREAMS;
 
 /// Most messages kept of one stream.
 const MESSAGES: usize = 1_024;
-/// Most bytes of bodies kept of one stream.
+/// Most bytes of subjects, headers and bodies kept of one stream.
 const BYTES: usize = 512 * 1024;
 
 /// All streams. Holds nothing that is not on disk.
@@ -39,13 +39,13 @@ impl Recent {
         if !ring.messages.back().is_none_or(follows) {
             *ring = Ring::default();
         }
-        ring.bytes += message.body.len();
+        ring.bytes += size(&message);
         ring.messages.push_back(message);
         while ring.messages.len() > MESSAGES || ring.bytes > BYTES {
             let Some(oldest) = ring.messages.pop_front() else {
                 break;
             };
-            ring.bytes -= oldest.body.len();
+            ring.bytes -= size(&oldest);
         }
     }
 
@@ -80,6 +80,12 @@ impl Recent {
         }
         Some((found, last))
     }
+}
+
+fn size(message: &RawMessage) -> usize {
+    let headers = message.headers.iter();
+    let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+    message.subject.len() + headers + message.body.len()
 }
 
 #[cfg(test)]
@@ -132,10 +138,10 @@ mod tests {
         }
         assert!(recent.after(0, 2_000 - 1_024, 2_000, 1, |_| true).is_some());
         assert!(recent.after(0, 975, 2_000, 1, |_| true).is_none());
-        recent.add(0, message(2_001, "a", BYTES));
+        recent.add(0, message(2_001, "a", BYTES - 1));
         assert!(recent.after(0, 2_000, 2_001, 1, |_| true).is_some());
         assert!(recent.after(0, 1_999, 2_001, 1, |_| true).is_none());
-        recent.add(0, message(2_002, "a", BYTES + 1));
+        recent.add(0, message(2_002, "a", BYTES));
         assert!(recent.after(0, 2_001, 2_002, 1, |_| true).is_none());
     }
 }
