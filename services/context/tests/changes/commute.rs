@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::world::soon;
+use crate::world::{assert_in_step, soon};
 
 /// Lets the handler of its subject hear an event, without the bus.
 pub async fn hear(app: &Arc<App>, event: &OutboxEvent) -> Result<(), HandleError> {
@@ -278,6 +278,7 @@ impl Place {
             }
         }
         edges.sort();
+        assert_in_step(&*self.app.store, story.id()).await;
         (nodes, edges, version)
     }
 

@@ -22,6 +22,8 @@ pub struct Watched {
     between: Mutex<Vec<Commit>>,
     /// Does not read as a node.
     damaged: Mutex<Option<NodeKey>>,
+    /// Is not among what so many of the next sketches reach.
+    hidden: Mutex<Option<(NodeKey, u32)>>,
 }
 
 impl Watched {
@@ -32,6 +34,7 @@ impl Watched {
             away: AtomicBool::new(false),
             between: Mutex::default(),
             damaged: Mutex::default(),
+            hidden: Mutex::default(),
         })
     }
 
@@ -52,6 +55,12 @@ impl Watched {
     /// This node cannot be read in sketches from now on.
     pub fn damage(&self, key: NodeKey) {
         *self.damaged.lock().unwrap() = Some(key);
+    }
+
+    /// The next sketches do not show this node yet, as if they saw half of the commit that wrote
+    /// it.
+    pub fn hide(&self, key: NodeKey, sketches: u32) {
+        *self.hidden.lock().unwrap() = Some((key, sketches));
     }
 
     fn there(&self) -> Result<(), Unavailable> {
@@ -124,14 +133,23 @@ impl GraphStore for Watched {
         let mut seen = self.inner.sketch(sketch, deadline).await?;
         if let Some(key) = &*self.damaged.lock().unwrap() {
             for branch in &mut seen.branches {
-                let before = branch.nodes.len();
+                let before = branch.versions().nodes;
                 branch.nodes.retain(|node| node.key != *key);
-                if branch.nodes.len() < before {
+                branch.light.retain(|node| node.key != *key);
+                if branch.versions().nodes < before {
                     branch.corrupt.push(CorruptRow {
                         key: key.clone(),
                         problem: "no JSON".to_owned(),
                     });
                 }
+            }
+        }
+        if let Some((key, left)) = &mut *self.hidden.lock().unwrap()
+            && *left > 0
+        {
+            *left -= 1;
+            for branch in &mut seen.branches {
+                branch.light.retain(|node| node.key != *key);
             }
         }
         let next = self.between.lock().unwrap().pop();
