@@ -4,14 +4,14 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use fleet_graph::{
-    Branch, Digest, Digested, Direction, Edge, EdgeType, Label, Node, NodeKey, Path, Reached,
-    Sketch, Sketched, Versions,
+    Branch, Columns, Digest, Digested, Direction, Edge, EdgeType, Label, LightNode, NodeKey, Path,
+    Reached, Sketch, Sketched, Versions,
 };
 use rusqlite::{Connection, OptionalExtension, Statement};
 
 use crate::{
     error::ReadFailure,
-    rows::{NODE_COLUMNS, edge_sum, node, node_with, props},
+    rows::{NODE_COLUMNS, edge_sum, light_node, node, props},
     statements::Cached,
 };
 
@@ -101,24 +101,40 @@ fn reached(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Reached, 
     let mut statement = conn.cached(&sql)?;
     let kinds: BTreeSet<EdgeType> = branch.edges.iter().copied().collect();
     let mut edges = conn.cached(RELATIONS_SQL)?;
+    let mut places: Vec<(String, LightNode)> = Vec::new();
     for n in kept {
         let mut rows = statement.query([n])?;
         let row = rows.next()?.ok_or_else(|| no_node(n))?;
-        match node_with(row, branch.columns) {
-            Ok((n, node)) => {
-                for &kind in &kinds {
-                    relations(&mut edges, n, &node.key, kind, &mut found.edges)?;
-                }
+        let read = match branch.columns {
+            Columns::All => node(row).map(|(_, node)| {
+                let key = node.key.clone();
                 found.nodes.push(node);
+                key
+            }),
+            Columns::Only(columns) => light_node(row, columns).map(|(_, ord, node)| {
+                let key = node.key.clone();
+                places.push((ord, node));
+                key
+            }),
+        };
+        match read {
+            Ok(key) => {
+                for &kind in &kinds {
+                    relations(&mut edges, n, &key, kind, &mut found.edges)?;
+                }
             }
             Err(ReadFailure::Row(row)) => found.corrupt.push(row),
             Err(other) => return Err(other),
         }
     }
-    let place = |node: &Node| (node.ord.clone(), node.key.clone());
-    found.nodes.sort_by_cached_key(place);
+    found
+        .nodes
+        .sort_by(|a, b| (&a.ord, &a.key).cmp(&(&b.ord, &b.key)));
+    places.sort_by(|(a, x), (b, y)| (a, &x.key).cmp(&(b, &y.key)));
+    found.light = places.into_iter().map(|(_, node)| node).collect();
     if branch.newest_first {
         found.nodes.reverse();
+        found.light.reverse();
     }
     found
         .edges

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fleet_graph::{Columns, CorruptRow, Label, Node, NodeKey, Props};
+use fleet_graph::{CorruptRow, Label, LightNode, Node, NodeKey, Props};
 use rusqlite::Row;
 use serde::{
     Deserializer as _,
@@ -33,43 +33,87 @@ pub(crate) fn edge_sum(src: i64, kind: &str, dst: i64, props: &str) -> i64 {
 /// The columns that [`node`] reads, in its order.
 pub(crate) const NODE_COLUMNS: &str = "n, label, id, version, ord, props, crc";
 
-/// Reads a node and checks it.
-pub(crate) fn node(row: &Row<'_>) -> Result<(i64, Node), ReadFailure> {
-    node_with(row, Columns::All)
+/// A row of a node whose content carries its checksum.
+struct Checked<'r> {
+    n: i64,
+    key: NodeKey,
+    version: i64,
+    ord: &'r str,
+    props: &'r str,
 }
 
-/// Reads some properties of a node; all of it is checked.
-pub(crate) fn node_with(row: &Row<'_>, columns: Columns) -> Result<(i64, Node), ReadFailure> {
+fn checked<'r>(row: &'r Row<'_>) -> Result<Checked<'r>, ReadFailure> {
+    let text = |at| -> Result<&'r str, ReadFailure> {
+        let value = row.get_ref(at)?;
+        Ok(value.as_str().map_err(rusqlite::Error::from)?)
+    };
     let n: i64 = row.get(0)?;
-    let label = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+    let label = text(1)?;
     let Some(label) = Label::from_name(label) else {
         return Err(ReadFailure::Other(format!(
             "node row {n} has the unknown label {label:?}"
         )));
     };
-    let key = NodeKey::new(label, row.get::<_, String>(2)?);
+    let key = NodeKey::new(label, text(2)?);
     let version: i64 = row.get(3)?;
-    let ord: String = row.get(4)?;
-    let text = row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?;
+    let (ord, props) = (text(4)?, text(5)?);
     let crc: i64 = row.get(6)?;
-    if node_sum(node_content(&key, version, &ord, text), n) != crc {
+    if node_sum(node_content(&key, version, ord, props), n) != crc {
         return Err(corrupt(key));
     }
-    let read = match columns {
-        Columns::All => props(text),
-        Columns::Only(names) => some_props(text, names),
-    };
-    match read {
-        Ok(props) => Ok((
-            n,
-            Node {
+    Ok(Checked {
+        n,
+        key,
+        version,
+        ord,
+        props,
+    })
+}
+
+/// Reads a node and checks it.
+pub(crate) fn node(row: &Row<'_>) -> Result<(i64, Node), ReadFailure> {
+    let Checked {
+        n,
+        key,
+        version,
+        ord,
+        props: text,
+    } = checked(row)?;
+    match props(text) {
+        Ok(props) => {
+            let ord = ord.to_owned();
+            let node = Node {
                 key,
                 version,
                 ord,
                 props,
-            },
-        )),
+            };
+            Ok((n, node))
+        }
         Err(problem) => Err(CorruptRow { key, problem }.into()),
+    }
+}
+
+/// Reads some properties of a node, and its place; all of it is checked.
+pub(crate) fn light_node(
+    row: &Row<'_>,
+    columns: &'static [&'static str],
+) -> Result<(i64, String, LightNode), ReadFailure> {
+    let row = checked(row)?;
+    match some_props(row.props, columns) {
+        Ok(values) => {
+            let node = LightNode {
+                key: row.key,
+                version: row.version,
+                values,
+            };
+            Ok((row.n, row.ord.to_owned(), node))
+        }
+        Err(problem) => Err(CorruptRow {
+            key: row.key,
+            problem,
+        }
+        .into()),
     }
 }
 
@@ -78,37 +122,43 @@ pub(crate) fn props(text: &str) -> Result<Props, String> {
     serde_json::from_str(text).map_err(|e| e.to_string())
 }
 
-/// Reads the properties of these names. The others are passed over, not built: texts are most
-/// of a node, and who asks for some columns wants none of them.
-fn some_props(text: &str, names: &'static [&'static str]) -> Result<Props, String> {
+/// Reads the properties of these names, in their order. The others are passed over, not built:
+/// texts are most of a node, and who asks for some columns wants none of them.
+fn some_props(text: &str, names: &'static [&'static str]) -> Result<Vec<Value>, String> {
     struct Named(&'static [&'static str]);
     impl<'de> Visitor<'de> for Named {
-        type Value = Props;
+        type Value = Vec<Value>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("properties")
         }
 
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Props, A::Error> {
-            let mut props = Props::new();
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Value>, A::Error> {
+            let mut values = vec![Value::Null; self.0.len()];
             while let Some(Name(name)) = map.next_key()? {
-                if self.0.contains(&&*name) {
-                    props.insert(name.into_owned(), map.next_value()?);
-                } else {
+                let places = || (0..).zip(self.0).filter(|(_, wanted)| name == **wanted);
+                let Some((first, _)) = places().next() else {
                     map.next_value::<IgnoredAny>()?;
+                    continue;
+                };
+                let value: Value = map.next_value()?;
+                for (again, _) in places().skip(1) {
+                    let again: usize = again;
+                    values[again] = value.clone();
                 }
+                values[first] = value;
             }
-            Ok(props)
+            Ok(values)
         }
     }
     #[derive(serde::Deserialize)]
     struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
     let mut json = serde_json::Deserializer::from_str(text);
-    let props = json
+    let values = json
         .deserialize_map(Named(names))
         .map_err(|e| e.to_string())?;
     json.end().map_err(|e| e.to_string())?;
-    Ok(props)
+    Ok(values)
 }
 
 /// Writes properties as they are stored. A property without value is no property.

@@ -247,7 +247,7 @@ async fn one_corrupt_row_does_not_hide_the_others() {
         let [reached] = &seen.branches[..] else {
             panic!("one branch")
         };
-        let keys: Vec<_> = reached.nodes.iter().map(|node| node.key.clone()).collect();
+        let keys: Vec<_> = reached.keys().cloned().collect();
         assert_eq!(keys, [task(0), task(1), task(3), task(4)]);
         let corrupt: Vec<_> = reached.corrupt.iter().map(|row| row.key.clone()).collect();
         assert_eq!(corrupt, [task(2)]);

@@ -1,8 +1,8 @@
 //! Reads around one node.
 
 use fleet_graph::{
-    Branch, Columns, CorruptRow, Deadline, Digest, Digested, Edge, EdgeType, Node, NodeKey, Props,
-    Reached, ReadError, Sketch, Sketched, Versions,
+    Branch, Columns, CorruptRow, Deadline, Digest, Digested, Edge, EdgeType, LightNode, Node,
+    NodeKey, Props, Reached, ReadError, Sketch, Sketched, Versions,
 };
 use neo4rs::{Query, Row};
 use serde_json::Value;
@@ -12,13 +12,13 @@ use crate::{
     commit::ONE_PIECE,
     queries,
     rows::{column, get, in_order, node, nodes, paths, read_whole},
-    value::{Params, list, number, text},
+    value::{Params, number},
 };
 
 /// A relationship of a node: its kind, the key of its end, its properties.
 type Link = (Value, Value, Props);
-/// A node with a few columns: key, version, ord, values, relationships.
-type Light = (Value, Value, Value, Vec<Value>, Vec<Link>);
+/// A node with a few columns: key, version, values, relationships.
+type Light<'a> = (Option<&'a str>, Option<i64>, Vec<Value>, Vec<Link>);
 /// A node with all of them.
 type Full = (Props, Vec<Link>);
 
@@ -39,10 +39,6 @@ fn sketch_query(sketch: &Sketch) -> Query {
     for (i, branch) in sketch.branches.iter().enumerate() {
         // One more than asked, to know whether there are more.
         params = params.with(&format!("max{i}"), number(branch.max_nodes + 1));
-        if let Columns::Only(columns) = branch.columns {
-            let columns = columns.iter().map(|name| text(name));
-            params = params.with(&format!("columns{i}"), list(columns));
-        }
     }
     params.query(queries::sketch(sketch))
 }
@@ -58,13 +54,23 @@ fn sketched(sketch: &Sketch, row: &Option<Row>) -> Result<(Sketched, bool), Read
         match branch.columns {
             Columns::All => {
                 let rows: Vec<Full> = column(row, &name)?;
-                reading.rows(rows, |(props, links)| (node(props), links));
+                for (props, links) in reading.kept(rows) {
+                    if let Some((node, whole)) = reading.read(node(props)) {
+                        reading.whole &= whole;
+                        reading.links(&node.key, links);
+                        reading.reached.nodes.push(node);
+                    }
+                }
             }
-            Columns::Only(columns) => {
-                let rows: Vec<Light> = column(row, &name)?;
-                reading.rows(rows, |(key, version, ord, values, links)| {
-                    (light(&key, &version, ord, columns, values), links)
-                });
+            Columns::Only(_) => {
+                let rows: Vec<Light<'_>> = column(row, &name)?;
+                reading.reached.light.reserve_exact(rows.len());
+                for (key, version, values, links) in reading.kept(rows) {
+                    if let Some(node) = reading.read(light(key, version, values)) {
+                        reading.links(&node.key, links);
+                        reading.reached.light.push(node);
+                    }
+                }
             }
         }
         let (reached, whole) = reading.done();
@@ -91,27 +97,22 @@ impl Reading {
         }
     }
 
-    fn rows<T>(
-        &mut self,
-        rows: Vec<T>,
-        read: impl Fn(T) -> (Result<(Node, bool), ReadError>, Vec<Link>),
-    ) {
+    /// The rows that are within the limit.
+    fn kept<T>(&mut self, rows: Vec<T>) -> impl Iterator<Item = T> + use<T> {
         self.reached.truncated = rows.len() > self.max_nodes;
-        for row in rows.into_iter().take(self.max_nodes) {
-            match read(row) {
-                (Ok((node, whole)), links) => {
-                    self.whole &= whole;
-                    self.links(&node.key, links);
-                    self.reached.nodes.push(node);
-                }
-                (Err(ReadError::Corrupt(row)), _) => {
-                    self.whole = false;
-                    self.reached.corrupt.push(row);
-                }
-                // It has no key of ours: not one of the graph, or not yet.
-                (Err(_), _) => self.whole = false,
-            }
+        rows.into_iter().take(self.max_nodes)
+    }
+
+    /// What was read of a row, unless nothing can be.
+    fn read<T>(&mut self, read: Result<T, ReadError>) -> Option<T> {
+        match read {
+            Ok(read) => return Some(read),
+            Err(ReadError::Corrupt(row)) => self.reached.corrupt.push(row),
+            // It has no key of ours: not one of the graph, or not yet.
+            Err(_) => {}
         }
+        self.whole = false;
+        None
     }
 
     fn links(&mut self, from: &NodeKey, links: Vec<Link>) {
@@ -142,30 +143,26 @@ impl Reading {
 /// A node with some of its columns. Nothing tells whether they are of one state, only whether
 /// the node has what every node has.
 fn light(
-    key: &Value,
-    version: &Value,
-    ord: Value,
-    columns: &[&'static str],
+    key: Option<&str>,
+    version: Option<i64>,
     values: Vec<Value>,
-) -> Result<(Node, bool), ReadError> {
-    let path = key.as_str().unwrap_or_default();
+) -> Result<LightNode, ReadError> {
+    let path = key.unwrap_or_default();
     let key = NodeKey::from_path(path)
         .ok_or_else(|| crate::rows::unreadable(&format!("a node with the key {path:?}")))?;
-    let (Some(version), Value::String(ord)) = (version.as_i64(), ord) else {
-        let problem = "has no version or no ord".into();
+    let Some(version) = version else {
+        let problem = "has no version".into();
         return Err(CorruptRow { key, problem }.into());
     };
-    let named = columns.iter().map(|name| (*name).to_owned()).zip(values);
-    let props = named.filter(|(_, value)| !value.is_null()).collect();
-    let node = Node {
+    Ok(LightNode {
         key,
         version,
-        ord,
-        props,
-    };
-    Ok((node, true))
+        values,
+    })
 }
 
+/// The versions around a node, with nodes. One round trip for some 120 keys of usual length,
+/// which fit into a message that is sent in one piece; one more for each 120 beyond.
 pub(crate) async fn digest(
     store: &Neo4j,
     digest: &Digest,

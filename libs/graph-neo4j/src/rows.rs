@@ -134,8 +134,12 @@ pub(crate) fn paths(keys: &[NodeKey]) -> BoltType {
 /// Nodes in the order in which their keys were asked for.
 pub(crate) fn in_order(keys: &[NodeKey], found: Vec<Node>) -> Vec<Option<Node>> {
     let found = found.into_iter().map(|node| (node.key.clone(), node));
-    let found: HashMap<NodeKey, Node> = found.collect();
-    keys.iter().map(|key| found.get(key).cloned()).collect()
+    let mut found: HashMap<NodeKey, Node> = found.collect();
+    let distinct: HashSet<&NodeKey> = keys.iter().collect();
+    if distinct.len() < keys.len() {
+        return keys.iter().map(|key| found.get(key).cloned()).collect();
+    }
+    keys.iter().map(|key| found.remove(key)).collect()
 }
 
 pub(crate) async fn get(

@@ -45,9 +45,12 @@ pub(crate) fn seal(path: &str, version: i64, ord: &str, props: &Props) -> i64 {
     part(ord.as_bytes());
     let mut props: Vec<_> = props.iter().filter(|(_, value)| !value.is_null()).collect();
     props.sort_by_key(|(name, _)| *name);
+    let mut text = Vec::new();
     for (name, value) in props {
         part(name.as_bytes());
-        part(value.to_string().as_bytes());
+        text.clear();
+        serde_json::to_writer(&mut text, value).expect("a JSON value is JSON");
+        part(&text);
     }
     i64::from(sum.finalize())
 }

@@ -300,7 +300,7 @@ async fn what_is_around_a_node_costs_the_same_among_many_others() {
     };
     let params = json!({ "c": {
         "root": root.path(), "keys": [root.path()],
-        "max0": 101, "max1": 101, "max2": 101, "columns0": ["title"], "columns2": ["title"],
+        "max0": 101, "max1": 101, "max2": 101,
     } });
     let texts = [
         queries::sketch(&sketch),

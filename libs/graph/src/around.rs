@@ -1,6 +1,8 @@
 //! Reads around one node: a sketch (a few columns of everything near it), and a digest (whether
 //! anything near it has changed).
 
+use serde_json::Value;
+
 use crate::{CorruptRow, Direction, Edge, EdgeType, MAX_WALK_NODES, Node, NodeKey};
 
 /// Most branches of a sketch and most paths of a digest.
@@ -17,9 +19,13 @@ pub type Path = Vec<(EdgeType, Direction)>;
 pub enum Columns {
     /// All of them.
     All,
-    /// These; a node that lacks one simply does not have it.
+    /// These, as lists of values in this order ([`LightNode`]): at most [`MAX_COLUMNS`] names of
+    /// letters, digits and `_`.
     Only(&'static [&'static str]),
 }
+
+/// Most columns of [`Columns::Only`].
+pub const MAX_COLUMNS: usize = 64;
 
 /// The nodes at the end of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,19 +65,50 @@ pub struct Sketch {
     pub branches: Vec<Branch>,
 }
 
-/// What one branch reached.
+/// A node of which only some columns were read. It may be half of a commit that is just being
+/// applied, where the store shows that; whoever shows its content to somebody reads it by key
+/// before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LightNode {
+    /// Its key.
+    pub key: NodeKey,
+    /// Its version.
+    pub version: i64,
+    /// One for each column asked for, in that order; null where it has none.
+    pub values: Vec<Value>,
+}
+
+/// What one branch reached: `nodes` with [`Columns::All`], `light` with [`Columns::Only`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reached {
-    /// The nodes, each once, in order of (`ord`, key), with the columns asked for. A node read
-    /// with [`Columns::Only`] may be half of a commit that is just being applied, where the
-    /// store shows that; whoever shows its content to somebody reads it by key before.
+    /// The nodes, each once, in order of (`ord`, key).
     pub nodes: Vec<Node>,
+    /// Likewise, with the columns asked for.
+    pub light: Vec<LightNode>,
     /// Relationships that start at those nodes, in order of (from, kind, to).
     pub edges: Vec<Edge>,
     /// Whether the limit left some out.
     pub truncated: bool,
     /// Rows that cannot be read as nodes; they are not among `nodes`.
     pub corrupt: Vec<CorruptRow>,
+}
+
+impl Reached {
+    /// The keys of all nodes, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &NodeKey> {
+        let light = self.light.iter().map(|node| &node.key);
+        self.nodes.iter().map(|node| &node.key).chain(light)
+    }
+
+    /// What a digest would say of them.
+    pub fn versions(&self) -> Versions {
+        let light = self.light.iter().map(|node| node.version);
+        let sum = self.nodes.iter().map(|node| node.version).chain(light);
+        Versions {
+            nodes: (self.nodes.len() + self.light.len()) as u64,
+            sum: sum.sum(),
+        }
+    }
 }
 
 /// What a sketch found.
@@ -125,12 +162,32 @@ fn check_branches(count: usize) -> Result<(), String> {
     Err(format!("{count} branches; at most {MAX_BRANCHES}"))
 }
 
+/// Names of columns stand in query texts.
+fn check_columns(columns: &[&str]) -> Result<(), String> {
+    if columns.len() > MAX_COLUMNS {
+        return Err(format!("{} columns; at most {MAX_COLUMNS}", columns.len()));
+    }
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        let first = bytes.next();
+        first.is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    match columns.iter().find(|name| !is_name(name)) {
+        Some(name) => Err(format!("{name:?} is no name of a column")),
+        None => Ok(()),
+    }
+}
+
 impl Sketch {
     /// Checks the bounds.
     pub fn check(&self) -> Result<(), String> {
         check_branches(self.branches.len())?;
         for branch in &self.branches {
             check_path(&branch.path)?;
+            if let Columns::Only(columns) = branch.columns {
+                check_columns(columns)?;
+            }
             if !(1..=MAX_WALK_NODES).contains(&branch.max_nodes) {
                 return Err(format!(
                     "a branch of {} nodes; 1 to {MAX_WALK_NODES}",

@@ -17,8 +17,8 @@ mod search;
 mod store;
 
 pub use around::{
-    Branch, Columns, Digest, Digested, MAX_BRANCHES, MAX_PATH, Path, Reached, Sketch, Sketched,
-    Versions,
+    Branch, Columns, Digest, Digested, LightNode, MAX_BRANCHES, MAX_COLUMNS, MAX_PATH, Path,
+    Reached, Sketch, Sketched, Versions,
 };
 pub use commit::{
     Answer, Commit, EdgeWrite, Guard, MAX_COMMIT_BYTES, MAX_WRITES, NodeWrite, OutboxEvent,

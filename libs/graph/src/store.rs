@@ -163,8 +163,10 @@ pub trait GraphStore: Send + Sync {
     /// A few columns of everything near a node. One round trip.
     async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError>;
 
-    /// The versions around a node and, in the same round trip, the nodes with these keys (as
-    /// [`Self::get`] gives them).
+    /// The versions around a node and the nodes with these keys (as [`Self::get`] gives them),
+    /// read before the versions: if those are what they were, the nodes are of that state.
+    /// One round trip, as long as the keys fit into one message of the store; a store over a
+    /// network may take one more for each hundred keys or so.
     async fn digest(
         &self,
         digest: &Digest,

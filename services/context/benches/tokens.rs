@@ -85,9 +85,9 @@ fn making(decisions: usize) {
         .collect();
     graph.edges = (1..decisions)
         .map(|n| DecisionEdge {
-            from: graph.decisions[n].id().to_owned(),
+            from: graph.decisions[n].key().id.clone(),
             kind: RelationKind::DependsOn,
-            to: graph.decisions[n / 2].id().to_owned(),
+            to: graph.decisions[n / 2].key().id.clone(),
         })
         .collect();
     let whole: BTreeMap<Key, Item> = rows

@@ -18,7 +18,7 @@ fn branch(path: &[(EdgeType, Direction)]) -> Branch {
 
 fn keys(reached: &Reached) -> Vec<&NodeKey> {
     assert_eq!(reached.corrupt, vec![]);
-    reached.nodes.iter().map(|node| &node.key).collect()
+    reached.keys().collect()
 }
 
 fn edge(from: &NodeKey, kind: EdgeType, to: &NodeKey) -> Edge {
@@ -90,15 +90,26 @@ pub async fn a_sketch_has_the_columns_asked_for(place: &dyn Place) {
             vec![],
             "relations only where they are wanted"
         );
-        let wanted: Props = props
+        let Some(columns) = columns else {
+            assert_eq!(reached.nodes[0].props, props);
+            assert_eq!(reached.nodes[1].props, Props::new());
+            let places: Vec<_> = reached.nodes.iter().map(|n| (n.version, &*n.ord)).collect();
+            assert_eq!(places, [(2, "a"), (1, "b")]);
+            assert_eq!(reached.light, vec![]);
+            continue;
+        };
+        assert_eq!(reached.nodes, vec![]);
+        let value = |name: &&str| props.get(*name).cloned().unwrap_or_default();
+        let wanted: Vec<_> = columns.iter().map(value).collect();
+        let nothing = vec![serde_json::Value::Null; columns.len()];
+        let found: Vec<_> = reached
+            .light
             .iter()
-            .filter(|(name, _)| columns.is_none_or(|only| only.contains(&name.as_str())))
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .map(|n| (n.version, &n.values))
             .collect();
-        assert_eq!(reached.nodes[0].props, wanted, "{columns:?}");
-        assert_eq!(reached.nodes[1].props, Props::new());
-        let places: Vec<_> = reached.nodes.iter().map(|n| (n.version, &*n.ord)).collect();
-        assert_eq!(places, [(2, "a"), (1, "b")]);
+        assert_eq!(found, [(2, &wanted), (1, &nothing)], "{columns:?}");
+        let versions = reached.versions();
+        assert_eq!((versions.nodes, versions.sum), (2, 3));
     }
 
     let seen = world.sketch(&story, &[]).await;
@@ -244,16 +255,15 @@ pub async fn branches_are_ordered_and_cut(place: &dyn Place) {
             let reached = &seen.branches[0];
             let kept = &expected[..max_nodes.min(30)];
             let found: Vec<_> = reached
-                .nodes
+                .light
                 .iter()
-                .map(|n| (n.ord.clone(), n.key.clone()))
+                .map(|n| (n.values[0].as_str().unwrap().to_owned(), n.key.clone()))
                 .collect();
             assert_eq!(
                 (&*found, reached.truncated),
                 (kept, truncated),
                 "{max_nodes}"
             );
-            assert!(reached.nodes.iter().all(|n| n.props == title(&n.ord)));
             let mut own: Vec<_> = kept
                 .iter()
                 .map(|(_, key)| edge(key, DependsOn, key))
@@ -415,10 +425,18 @@ pub async fn reads_around_a_node_are_bounded(place: &dyn Place) {
         max_nodes,
         ..Branch::new(long.clone())
     };
+    let columns = |names| Branch {
+        columns: Columns::Only(names),
+        ..Branch::new(long.clone())
+    };
     for branches in [
         vec![Branch::new(long.clone()); MAX_BRANCHES + 1],
         vec![Branch::new(too_long.clone())],
         vec![Branch::new(Path::new())],
+        vec![columns(&["title", "n] //"])],
+        vec![columns(&["1st"])],
+        vec![columns(&[""])],
+        vec![columns(&["title"; crate::MAX_COLUMNS + 1])],
         vec![nodes(0)],
         vec![nodes(5), nodes(MAX_WALK_NODES + 1)],
     ] {

@@ -36,7 +36,7 @@ pub use stories::{OpenContext, Opened};
 pub use update::{UpdateContext, Updated};
 
 use crate::Metrics;
-use crate::domain::{Policies, Scopes, Tokens};
+use crate::domain::{Assembler, Policies, Scopes, Tokens};
 use crate::read::Reads;
 
 /// CloudEvents `source` of what context says.
@@ -87,6 +87,15 @@ pub trait Command: Send + Sync {
 }
 
 impl App {
+    /// Makes contexts by the rules that hold here.
+    pub fn assembler(&self) -> Assembler<'_> {
+        Assembler {
+            policies: &self.policies,
+            scopes: &self.scopes,
+            tokens: &*self.tokens,
+        }
+    }
+
     /// What a decision sees, as of now.
     pub fn scene(&self, origin: Origin, deadline: Deadline) -> Scene {
         Scene {

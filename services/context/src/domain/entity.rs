@@ -1,7 +1,11 @@
 //! What can be shown: the kinds of items, their columns, and items as they were read.
 
+use std::sync::Arc;
+
 use fleet_types::StoryId;
 use serde_json::Value;
+
+use super::Id;
 
 /// Properties of a stored row: scalars and lists of texts.
 pub type Props = serde_json::Map<String, Value>;
@@ -147,12 +151,12 @@ pub struct Key {
     /// Its kind.
     pub entity: Entity,
     /// Its id.
-    pub id: String,
+    pub id: Id,
 }
 
 impl Key {
     /// A key.
-    pub fn new(entity: Entity, id: impl Into<String>) -> Self {
+    pub fn new(entity: Entity, id: impl Into<Id>) -> Self {
         let id = id.into();
         Self { entity, id }
     }
@@ -176,17 +180,47 @@ pub struct CorruptItem {
     pub problem: String,
 }
 
+/// What a property of a stored row is to an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// One of its columns, by number.
+    Column(u8),
+    /// The stored count of that column's tokens.
+    Count(u8),
+    /// What counted them.
+    CountedBy,
+    /// Since when it is only a trace.
+    DeletedAt,
+}
+
+impl Entity {
+    /// What a property of that name is to items of this kind; `None`: nothing.
+    pub fn field(self, name: &str) -> Option<Field> {
+        let at = |of: fn(&Column) -> &'static str| {
+            let at = self.columns().iter().position(|column| of(column) == name);
+            at.map(|at| u8::try_from(at).expect("no kind has that many columns"))
+        };
+        match name {
+            "tokens_by" => Some(Field::CountedBy),
+            "deleted_at" => Some(Field::DeletedAt),
+            _ => at(|column| column.name)
+                .map(Field::Column)
+                .or_else(|| at(|column| column.tokens).map(Field::Count)),
+        }
+    }
+}
+
 /// An item as it was read. Its content reaches nobody but through
 /// [`Policies::view`](super::Policies::view).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     key: Key,
     /// The story it belongs to, if it belongs to one.
-    story: Option<StoryId>,
+    story: Option<Arc<StoryId>>,
     deleted: bool,
-    /// In the order of the entity's columns; so few that looking through them is fastest.
-    columns: Vec<(&'static str, Value)>,
-    counts: Vec<(&'static str, u32)>,
+    /// By number of the column; so few that looking through them is fastest.
+    columns: Vec<(u8, Value)>,
+    counts: Vec<(u8, u32)>,
 }
 
 impl Item {
@@ -198,8 +232,37 @@ impl Item {
     /// # Errors
     /// If it has no id, or a column of the wrong shape.
     pub fn read(entity: Entity, props: &Props, counted_by: &str) -> Result<Self, CorruptItem> {
-        let text = |name: &str| props.get(name).and_then(Value::as_str);
-        let id = text(entity.id_column()).unwrap_or_default();
+        let id = props.get(entity.id_column()).and_then(Value::as_str);
+        let named = |name: &str| props.get(name).cloned().unwrap_or_default();
+        let columns = entity.columns().iter().zip(0..);
+        let fields = columns.flat_map(|(column, at)| {
+            [
+                (Field::Column(at), named(column.name)),
+                (Field::Count(at), named(column.tokens)),
+            ]
+        });
+        let rest = [
+            (Field::CountedBy, named("tokens_by")),
+            (Field::DeletedAt, named("deleted_at")),
+        ];
+        let fields = fields.chain(rest);
+        let id = Id::from(id.unwrap_or_default());
+        Self::of_fields(entity, &id, fields, counted_by, None)
+    }
+
+    /// As [`Self::read`], from what is already known to be fields of an item with that id; what
+    /// is not among them, the row does not have. It was reached from the story `near`, and is
+    /// of it unless it says otherwise.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_fields(
+        entity: Entity,
+        id: &Id,
+        fields: impl IntoIterator<Item = (Field, Value)>,
+        counted_by: &str,
+        near: Option<&Arc<StoryId>>,
+    ) -> Result<Self, CorruptItem> {
         let corrupt = |problem: String| CorruptItem {
             entity,
             id: id.chars().take(128).collect(),
@@ -208,55 +271,60 @@ impl Item {
         if !is_id(id) {
             return Err(corrupt(format!("{} is no id", entity.id_column())));
         }
+        let fields = fields.into_iter();
+        let most = fields.size_hint().1.unwrap_or_default();
         let mut item = Self {
-            key: Key::new(entity, id),
-            story: None,
-            deleted: text("deleted_at").is_some_and(|at| !at.is_empty()),
-            columns: Vec::with_capacity(props.len().min(entity.columns().len())),
+            key: Key::new(entity, id.clone()),
+            story: near.cloned(),
+            deleted: false,
+            columns: Vec::with_capacity(most.min(entity.columns().len())),
             counts: Vec::new(),
         };
-        let believed = text("tokens_by") == Some(counted_by);
-        for column in entity.columns() {
-            match props.get(column.name) {
-                None | Some(Value::Null) => {}
-                Some(value) if fits(column.kind, value) => {
-                    item.columns.push((column.name, value.clone()));
+        let mut believed = false;
+        for (field, value) in fields {
+            match (field, value) {
+                (_, Value::Null) => {}
+                (Field::Column(at), value) => {
+                    let column = &entity.columns()[usize::from(at)];
+                    if !fits(column.kind, &value) {
+                        return Err(corrupt(format!("{} has a wrong shape", column.name)));
+                    }
+                    if column.name == "story_id"
+                        && let Some(story) = value.as_str()
+                        && near.is_none_or(|near| near.as_str() != story)
+                    {
+                        let story = StoryId::parse(story);
+                        let story = story.map_err(|e| corrupt(format!("story_id {e}")))?;
+                        item.story = Some(Arc::new(story));
+                    }
+                    item.columns.push((at, value));
                 }
-                Some(_) => return Err(corrupt(format!("{} has a wrong shape", column.name))),
-            }
-            let count = believed
-                .then(|| props.get(column.tokens))
-                .flatten()
-                .and_then(Value::as_u64)
-                .and_then(|n| u32::try_from(n).ok());
-            if let Some(count) = count {
-                item.counts.push((column.name, count));
+                (Field::Count(at), value) => {
+                    let count = value.as_u64().and_then(|n| u32::try_from(n).ok());
+                    item.counts.extend(count.map(|count| (at, count)));
+                }
+                (Field::CountedBy, value) => believed = value == counted_by,
+                (Field::DeletedAt, value) => {
+                    item.deleted = value.as_str().is_some_and(|at| !at.is_empty());
+                }
             }
         }
-        if entity.column("story_id").is_some()
-            && let Some(story) = text("story_id")
-        {
-            let story = StoryId::parse(story).map_err(|e| corrupt(format!("story_id {e}")))?;
-            item.story = Some(story);
+        if !believed {
+            item.counts.clear();
         }
         Ok(item)
     }
 
-    /// A relation between two decisions of a story; it is called `<from>-<kind>-><to>`.
+    /// A relation between two decisions of a story as an item.
     pub fn relation(story: &StoryId, from: &str, kind: &str, to: &str) -> Self {
-        let id = format!("{from}-{kind}->{to}");
-        let columns = vec![
-            ("relation_id", Value::from(id.as_str())),
-            ("story_id", Value::from(story.as_str())),
-            ("from_id", Value::from(from)),
-            ("relation_type", Value::from(kind)),
-            ("to_id", Value::from(to)),
-        ];
+        let id = relation_id(from, kind, to);
+        let texts = [&*id, story.as_str(), from, kind, to];
+        let columns = (0..).zip(texts.map(Value::from));
         Self {
+            columns: columns.collect(),
             key: Key::new(Entity::Relation, id),
-            story: Some(story.clone()),
+            story: Some(Arc::new(story.clone())),
             deleted: false,
-            columns,
             counts: Vec::new(),
         }
     }
@@ -264,7 +332,7 @@ impl Item {
     /// For items that carry no story (epics, projects): the one through which it was reached.
     #[must_use]
     pub fn reached_through(mut self, story: &StoryId) -> Self {
-        self.story.get_or_insert_with(|| story.clone());
+        self.story.get_or_insert_with(|| Arc::new(story.clone()));
         self
     }
 
@@ -285,7 +353,7 @@ impl Item {
 
     /// Its story.
     pub fn story(&self) -> Option<&StoryId> {
-        self.story.as_ref()
+        self.story.as_deref()
     }
 
     /// Whether it was deleted and only its trace is left.
@@ -311,15 +379,42 @@ impl Item {
     }
 
     pub(super) fn column(&self, column: &str) -> Option<&Value> {
+        let all = self.entity().columns();
         let mut columns = self.columns.iter();
         columns
-            .find(|(name, _)| *name == column)
+            .find(|(at, _)| all[usize::from(*at)].name == column)
             .map(|(_, value)| value)
     }
 
-    pub(super) fn counts(&self) -> &[(&'static str, u32)] {
-        &self.counts
+    /// The stored counts, by column.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let all = self.entity().columns();
+        let counts = self.counts.iter();
+        counts.map(|(at, count)| (all[usize::from(*at)].name, *count))
     }
+
+    /// How many bytes it takes, about.
+    pub fn size(&self) -> usize {
+        let texts = |value: &Value| match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items
+                .iter()
+                .map(|item| item.as_str().map_or(0, str::len) + size_of::<Value>())
+                .sum(),
+            _ => 0,
+        };
+        let columns = self.columns.iter();
+        let columns = columns.map(|(_, value)| texts(value) + size_of::<(u8, Value)>());
+        size_of::<Self>()
+            + self.id().len()
+            + columns.sum::<usize>()
+            + self.counts.len() * size_of::<(u8, u32)>()
+    }
+}
+
+/// What a relation is called: `<from>-<kind>-><to>`.
+pub(super) fn relation_id(from: &str, kind: &str, to: &str) -> String {
+    [from, "-", kind, "->", to].concat()
 }
 
 /// Ids are shown as they are: printable, without blanks, and not endless.

@@ -7,6 +7,7 @@
 //! * [`pack`]: a context made of all that, within a budget, with a receipt.
 
 mod entity;
+mod id;
 pub mod pack;
 mod phase;
 mod policies;
@@ -18,13 +19,14 @@ mod yaml;
 
 pub use fleet_yaml::{Report, Violation};
 
-pub use entity::{Column, ColumnKind, CorruptItem, Entity, Item, Key, Props};
+pub use entity::{Column, ColumnKind, CorruptItem, Entity, Field, Item, Key, Props};
+pub use id::Id;
 pub use pack::{
-    Ask, Assembler, DecisionEdge, Excluded, Fate, Included, Pack, Reason, Receipt, Refused,
+    Ask, Assembler, DecisionEdge, Excluded, Fate, Included, Note, Pack, Reason, Receipt, Refused,
     RelationKind, Score, ScorePart, Section, Selection, StoryGraph, column_tokens, usual_budget,
 };
 pub use phase::{Phase, Scope};
-pub use policies::{Policies, Redaction, SHIPPED_POLICIES, View, Viewer};
+pub use policies::{Between, Policies, Redaction, SHIPPED_POLICIES, View, Viewer};
 pub use scopes::{Compared, NoScopes, SHIPPED_SCOPES, Scopes};
 pub use text::{RENDER_VERSION, one_line};
 pub use tokens::{CachedTokens, O200k, TOKENIZER, Tokens};

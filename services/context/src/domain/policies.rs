@@ -68,6 +68,67 @@ pub struct Viewer<'a> {
     pub story: Option<&'a StoryId>,
 }
 
+/// What row rules look at.
+trait Row {
+    fn entity(&self) -> Entity;
+    fn story(&self) -> Option<&StoryId>;
+    fn texts(&self, column: &str) -> Vec<&str>;
+}
+
+impl Row for Item {
+    fn entity(&self) -> Entity {
+        self.entity()
+    }
+
+    fn story(&self) -> Option<&StoryId> {
+        self.story()
+    }
+
+    fn texts(&self, column: &str) -> Vec<&str> {
+        self.texts(column)
+    }
+}
+
+/// A relation between two decisions of a story, before anybody makes an item of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Between<'a> {
+    /// The story.
+    pub story: &'a StoryId,
+    /// What the relation is called.
+    pub id: &'a str,
+    /// The decision it starts at.
+    pub from: &'a str,
+    /// How that stands to the other.
+    pub kind: &'a str,
+    /// The other.
+    pub to: &'a str,
+}
+
+impl Row for Between<'_> {
+    fn entity(&self) -> Entity {
+        Entity::Relation
+    }
+
+    fn story(&self) -> Option<&StoryId> {
+        Some(self.story)
+    }
+
+    fn texts(&self, column: &str) -> Vec<&str> {
+        let text = match column {
+            "relation_id" => self.id,
+            "story_id" => self.story.as_str(),
+            "from_id" => self.from,
+            "relation_type" => self.kind,
+            "to_id" => self.to,
+            _ => "",
+        };
+        Some(text)
+            .filter(|text| !text.is_empty())
+            .into_iter()
+            .collect()
+    }
+}
+
 /// What somebody may see of an item: allowed columns, redacted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
@@ -110,6 +171,21 @@ impl Policies {
         self.grant(viewer, item).is_some()
     }
 
+    /// Likewise, of a relation.
+    pub fn sees_relation(&self, viewer: Viewer<'_>, relation: Between<'_>) -> bool {
+        self.grant(viewer, &relation).is_some()
+    }
+
+    /// The columns by whose content alone some role is let through to rows of an entity that are
+    /// of the story it asks about.
+    pub fn decisive(&self, entity: Entity) -> BTreeSet<&'static str> {
+        let grants = self.grants.iter().filter(|((_, of), _)| *of == entity);
+        let bound = |grant: &&Grant| grant.rules.iter().all(|rule| !rule.only.is_empty());
+        let grants = grants.map(|(_, grant)| grant).filter(bound);
+        let rules = grants.flat_map(|grant| &grant.rules);
+        rules.flat_map(|rule| rule.only.keys().copied()).collect()
+    }
+
     /// The columns of an entity that the role may see, of rows that it may see.
     pub fn columns(&self, role: Role, entity: Entity) -> impl Iterator<Item = &'static str> {
         let grant = self.grants.get(&(role, entity));
@@ -139,12 +215,11 @@ impl Policies {
             }
             columns.insert(*name, shown);
         }
-        let counts = item.counts().iter();
         Some(View {
             key: item.key().clone(),
-            counts: counts
-                .filter(|(name, _)| grant.columns.contains(*name))
-                .map(|(name, count)| (*name, *count))
+            counts: item
+                .counts()
+                .filter(|(name, _)| grant.columns.contains(name))
                 .collect(),
             columns,
             emptied: said && !left,
@@ -167,7 +242,7 @@ impl Policies {
         }
     }
 
-    fn grant(&self, viewer: Viewer<'_>, item: &Item) -> Option<&Grant> {
+    fn grant(&self, viewer: Viewer<'_>, item: &impl Row) -> Option<&Grant> {
         let grant = self.grants.get(&(viewer.role, item.entity()))?;
         let own = viewer.story.is_some() && viewer.story == item.story();
         let passes = |rule: &RowRule| {

@@ -29,6 +29,11 @@ fn hidden(c: char) -> bool {
 /// The text without hidden characters. It is what redaction must look at: taken out later, they
 /// could join the parts of a secret that hid behind them.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    // Most texts are nothing else, and bytes are looked through many at a time.
+    let plain = |b: u8| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
     if text.contains(|c| hidden(c) && !ends_line(c)) {
         let shown = text.chars().filter(|c| !hidden(*c) || ends_line(*c));
         return Cow::Owned(shown.collect());
@@ -55,12 +60,28 @@ fn lines(text: &str) -> Vec<String> {
 
 /// A text in one line, words separated by single blanks.
 pub fn one_line(text: &str) -> String {
+    if is_one_line(text) {
+        return text.to_owned();
+    }
     let visible = visible(text);
     let words = visible.split(|c: char| c.is_whitespace() || ends_line(c));
     words
         .filter(|w| !w.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Whether a text is words of plain characters, separated by single blanks.
+fn is_one_line(text: &str) -> bool {
+    let mut after_blank = true;
+    for b in text.bytes() {
+        match b {
+            b' ' if after_blank => return false,
+            b' ' | b'!'..=b'~' => after_blank = b == b' ',
+            _ => return false,
+        }
+    }
+    !after_blank || text.is_empty()
 }
 
 /// A text as a quotation with a blank line behind it; nothing if there is nothing to see.

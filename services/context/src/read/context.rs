@@ -15,10 +15,18 @@ use super::version::{Seen, digest_of, graph_version};
 use super::{receipt, story};
 use crate::app::{App, caller};
 use crate::domain::Phase;
-use crate::domain::pack::{Ask, Assembler, Pack, Refused};
+use crate::domain::pack::{Ask, Pack, Receipt, Refused};
 
 /// What comes out of a shared load.
-pub(crate) type Flown = Result<Arc<pb::GetContextResponse>, Arc<Fault>>;
+pub(crate) type Flown = Result<Arc<Made>, Arc<Fault>>;
+
+/// An answer that was just made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// Without its receipt.
+    answer: pb::GetContextResponse,
+    receipt: Receipt,
+}
 
 /// Longest time that an answer for several callers may take, whatever each of them has left.
 const LOAD_WITHIN: Duration = Duration::from_secs(30);
@@ -117,22 +125,26 @@ async fn current(
             }
         };
         let flown = app.reads.flights.run(asked.question.clone(), load);
-        let answer = tokio::time::timeout_at(call.deadline.instant(), flown)
+        let flown = tokio::time::timeout_at(call.deadline.instant(), flown)
             .await
             .map_err(|_| Fault::Deadline)?
             .map_err(|fault| again(&fault))?;
         // Whoever joined a load that began before he came has to know that it still holds.
         if made.load(Ordering::Relaxed) {
             app.reads.metrics.served("made");
-        } else if is_current(app, &asked.question.story, &answer, call.deadline).await? {
+        } else if is_current(app, &asked.question.story, &flown.answer, call.deadline).await? {
             app.reads.metrics.served("joined");
         } else {
             continue;
         }
-        let mut answer = Arc::unwrap_or_clone(answer);
-        if !asked.receipt {
-            answer.receipt = None;
-        }
+        let receipt = asked
+            .receipt
+            .then(|| receipt::answer(&receipt::policy_version(app), &flown.receipt));
+        let mut answer = match Arc::try_unwrap(flown) {
+            Ok(made) => made.answer,
+            Err(shared) => shared.answer.clone(),
+        };
+        answer.receipt = receipt;
         return Ok(answer);
     }
 }
@@ -177,16 +189,8 @@ async fn receipt_of(app: &App, hash: &str) -> Option<pb::Receipt> {
 }
 
 /// Reads and renders, and keeps what came of it. Two round trips if nothing moves.
-async fn make(
-    app: &App,
-    question: &Question,
-    deadline: Deadline,
-) -> Result<pb::GetContextResponse, Fault> {
-    let rules = Assembler {
-        policies: &app.policies,
-        scopes: &app.scopes,
-        tokens: &*app.tokens,
-    };
+async fn make(app: &App, question: &Question, deadline: Deadline) -> Result<Made, Fault> {
+    let rules = app.assembler();
     let ask = Ask {
         role: question.role,
         phase: question.phase,
@@ -204,25 +208,21 @@ async fn make(
     let pack = rules
         .assemble(&told.chosen, &told.whole, &told.graph_version)
         .map_err(|e| refused(e, question))?;
-    let answer = answer(app, pack, told.graph_version, told.warnings);
+    let made = made(pack, told.graph_version, told.warnings);
     if told.settled {
-        if let Some(seen) = Seen::of(&answer.graph_version) {
+        if let Some(seen) = Seen::of(&made.answer.graph_version) {
             app.reads.hub.heard.settle(&question.story, seen);
         }
-        app.reads.packs.keep(question, &answer).await;
+        let receipt = receipt::encode(&receipt::policy_version(app), &made.receipt);
+        app.reads.packs.keep(question, &made.answer, &receipt).await;
     }
-    Ok(answer)
+    Ok(made)
 }
 
-fn answer(
-    app: &App,
-    pack: Pack,
-    graph_version: String,
-    warnings: Vec<String>,
-) -> pb::GetContextResponse {
-    let receipt = receipt::answer(app, &pack.receipt);
-    pb::GetContextResponse {
-        token_count: i32::try_from(pack.token_count).unwrap_or(i32::MAX),
+fn made(pack: Pack, graph_version: String, warnings: Vec<String>) -> Made {
+    let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let answer = pb::GetContextResponse {
+        token_count: count(pack.token_count),
         scopes: pack.scopes.iter().map(ToString::to_string).collect(),
         version: pack.hash.chars().take(super::packs::SHORT_HASH).collect(),
         blocks: Some(pb::PromptBlocks {
@@ -230,13 +230,17 @@ fn answer(
             context: pack.context,
             tools: pack.tools,
         }),
-        token_budget: receipt.token_budget,
-        receipt: Some(receipt),
+        token_budget: count(pack.receipt.budget),
+        receipt: None,
         stale: false,
         hash: pack.hash,
         context: pack.text,
         graph_version,
         warnings,
+    };
+    Made {
+        answer,
+        receipt: pack.receipt,
     }
 }
 

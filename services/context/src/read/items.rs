@@ -1,11 +1,16 @@
 //! From nodes of the graph to items that policies speak about, and back.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
-use fleet_graph::{Columns, Label, Node, NodeKey};
+use fleet_graph::{Columns, Label, LightNode, Node, NodeKey};
 use fleet_types::StoryId;
+use serde_json::Value;
 
-use crate::domain::{CorruptItem, Entity, Item, Key};
+use crate::domain::{
+    Column, ColumnKind, CorruptItem, DecisionEdge, Entity, Field, Id, Item, Key, Policies,
+    RelationKind,
+};
 
 /// The kind of item that nodes of a label are, if they can be shown at all.
 pub(crate) fn entity_of(label: Label) -> Option<Entity> {
@@ -62,7 +67,7 @@ pub(crate) fn item(node: &Node, counted_by: &str) -> Result<Item, Corrupt> {
     let read = if node.props.contains_key(id) {
         Item::read(entity, &node.props, counted_by)
     } else {
-        let own = node.key.id().rsplit('/').next().unwrap_or_default();
+        let own = own_id(&node.key);
         let mut props = node.props.clone();
         props.insert(id.to_owned(), own.into());
         Item::read(entity, &props, counted_by)
@@ -89,20 +94,61 @@ impl From<&fleet_graph::CorruptRow> for Corrupt {
     }
 }
 
-/// The columns of an entity that are read of everything: the light ones, the stored counts,
-/// and whether it is still there.
-pub(crate) fn light(entity: Entity) -> Columns {
-    static LIGHT: LazyLock<Vec<Vec<&'static str>>> =
-        LazyLock::new(|| Entity::ALL.iter().map(|entity| columns(*entity)).collect());
-    let at = Entity::ALL.iter().position(|each| *each == entity);
-    Columns::Only(&LIGHT[at.expect("ALL holds every entity")])
+/// The lists of a decision's row that say what it has to do with what. Their writer keeps them
+/// and the relationships in one commit, and a list costs the graph nothing where a thousand
+/// relationships cost more than the rows.
+const LINKS: [(&str, RelationKind); 4] = [
+    ("affects", RelationKind::Affects),
+    ("depends_on", RelationKind::DependsOn),
+    ("supersedes", RelationKind::Supersedes),
+    ("alternative_of", RelationKind::AlternativeOf),
+];
+
+/// How the light rows of one kind are read.
+#[derive(Debug)]
+pub(crate) struct Light {
+    entity: Entity,
+    names: &'static [&'static str],
+    /// What each of the names is.
+    fields: Vec<LightField>,
 }
 
-fn columns(entity: Entity) -> Vec<&'static str> {
-    let counted = entity.columns().iter().filter(|c| !c.light);
-    // Made once in a process, for a closed list.
-    let counts = counted.map(|c| &*format!("tokens_{}", c.name).leak());
-    let mut columns: Vec<&'static str> = entity.light_columns().collect();
+#[derive(Debug, Clone, Copy)]
+enum LightField {
+    Field(Field),
+    /// A list that says what the item has to do with what.
+    Link(RelationKind),
+}
+
+/// What is read of every row of a kind before anything is chosen.
+static NARROW: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    let names = |entity: &Entity| names(*entity, |name| is_needed(*entity, name));
+    Entity::ALL.iter().map(names).collect()
+});
+
+/// Where policies look at more than that: all that is small.
+static WIDE: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    Entity::ALL
+        .iter()
+        .map(|entity| names(*entity, |_| true))
+        .collect()
+});
+
+/// Whether a column has a part in choosing. Of kinds of which a story has many, no others are
+/// read of everything; whose they are is said by how they were reached.
+fn is_needed(entity: Entity, column: &str) -> bool {
+    match entity {
+        // Its length is part of what it will take.
+        Entity::Decision => matches!(column, "title" | "status" | "created_at"),
+        Entity::Milestone => matches!(column, "event_id" | "at"),
+        _ => true,
+    }
+}
+
+/// The light columns that are wanted, the stored counts, whether the row is still there, and
+/// what a decision has to do with what.
+fn names(entity: Entity, wanted: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut names: Vec<_> = entity.light_columns().filter(|name| wanted(name)).collect();
     let ours = [
         Entity::Decision,
         Entity::Milestone,
@@ -110,11 +156,99 @@ fn columns(entity: Entity) -> Vec<&'static str> {
         Entity::Summary,
     ];
     if ours.contains(&entity) {
-        columns.extend(counts);
-        columns.extend(["tokens_by", "deleted_at"]);
+        // Lists are not counted when they are written.
+        let counted = |c: &&Column| !c.light && c.kind == ColumnKind::Text;
+        names.extend(entity.columns().iter().filter(counted).map(|c| c.tokens));
+        names.extend(["tokens_by", "deleted_at"]);
     }
     if entity == Entity::Decision {
-        columns.extend(super::story::LINKS.map(|(column, _)| column));
+        names.extend(LINKS.map(|(column, _)| column));
     }
-    columns
+    names
+}
+
+impl Light {
+    /// What these policies need to see of every row of a kind.
+    pub fn of(entity: Entity, policies: &Policies) -> Self {
+        let at = Entity::ALL.iter().position(|each| *each == entity);
+        let at = at.expect("ALL holds every entity");
+        let decisive: BTreeSet<_> = policies.decisive(entity);
+        let narrow = decisive.iter().all(|column| {
+            let light = entity.column(column).is_some_and(|column| column.light);
+            !light || is_needed(entity, column)
+        });
+        let names: &'static [&'static str] = if narrow { &NARROW[at] } else { &WIDE[at] };
+        let field = |name: &&str| {
+            let link = LINKS.iter().find(|(column, _)| column == name);
+            match link.filter(|_| entity == Entity::Decision) {
+                Some((_, kind)) => LightField::Link(*kind),
+                None => LightField::Field(entity.field(name).expect("one of its own")),
+            }
+        };
+        let fields = names.iter().map(field).collect();
+        Self {
+            entity,
+            names,
+            fields,
+        }
+    }
+
+    /// The columns to ask for.
+    pub fn columns(&self) -> Columns {
+        Columns::Only(self.names)
+    }
+
+    /// Reads a row that was reached from the story `near`; where it says that it leads goes to
+    /// `edges`.
+    ///
+    /// # Errors
+    /// A row that does not read as its kind.
+    pub fn item(
+        &self,
+        node: LightNode,
+        counted_by: &str,
+        near: &Arc<StoryId>,
+        edges: &mut Vec<DecisionEdge>,
+    ) -> Result<Item, Corrupt> {
+        let LightNode { key, values, .. } = node;
+        let told = |problem: String| Corrupt {
+            key: key.clone(),
+            problem,
+        };
+        if entity_of(key.label()) != Some(self.entity) {
+            return Err(told("is of another kind".to_owned()));
+        }
+        // If it is read at all, the id is the first column.
+        let id: Id = match (self.fields.first(), values.first()) {
+            (Some(LightField::Field(Field::Column(0))), Some(value)) if !value.is_null() => {
+                value.as_str().unwrap_or_default().into()
+            }
+            _ => own_id(&key).into(),
+        };
+        let (from, before) = (id.clone(), edges.len());
+        let fields = self.fields.iter().zip(values);
+        let fields = fields.filter_map(|(field, value)| match (field, value) {
+            (LightField::Field(field), value) => Some((*field, value)),
+            (LightField::Link(kind), Value::Array(ends)) => {
+                let ends = ends.iter().filter_map(Value::as_str);
+                edges.extend(ends.map(|to| DecisionEdge {
+                    from: from.clone(),
+                    kind: *kind,
+                    to: to.into(),
+                }));
+                None
+            }
+            (LightField::Link(_), _) => None,
+        });
+        let item = Item::of_fields(self.entity, &id, fields, counted_by, Some(near));
+        item.map_err(|CorruptItem { problem, .. }| {
+            edges.truncate(before);
+            told(problem)
+        })
+    }
+}
+
+/// What a row without an id of its own is called.
+fn own_id(key: &NodeKey) -> &str {
+    key.id().rsplit('/').next().unwrap_or_default()
 }

@@ -60,12 +60,14 @@ use hub::Hub;
 use metrics::ReadMetrics;
 use packs::{Packs, Question};
 use stories::Stories;
+use story::Lightly;
 
 /// What reading keeps between calls.
 pub struct Reads {
     pub(crate) packs: Packs,
     pub(crate) flights: SingleFlight<Question, Flown>,
     pub(crate) stories: Stories,
+    pub(crate) lightly: Lightly,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: ReadMetrics,
 }
@@ -118,6 +120,7 @@ impl Reads {
             packs: Packs::new(deps.cache, deps.kept, rules),
             flights: SingleFlight::new(),
             stories: Stories::new(),
+            lightly: Lightly::new(deps.policies),
             hub,
             metrics,
         }

@@ -12,6 +12,7 @@ use fleet_proto::context::v1 as pb;
 use fleet_types::{Role, StoryId, TaskId};
 use prost::Message;
 
+use super::receipt::push_length;
 use crate::domain::Phase;
 
 const PACKS: Namespace = Namespace::new("ctx-pack");
@@ -96,20 +97,14 @@ impl Packs {
         decode(&self.cache.get(&self.pack_key(question)).await?)
     }
 
-    /// Keeps an answer (with its receipt).
-    pub async fn keep(&self, question: &Question, answer: &pb::GetContextResponse) {
-        let mut lean = answer.clone();
-        if let Some(receipt) = lean.receipt.take() {
-            let with_text = pb::GetReceiptResponse {
-                receipt: Some(receipt),
-                context: lean.context.clone(),
-            };
-            let key = Self::receipt_key(&answer.hash);
-            let kept = self.kept.receipts;
-            self.cache.set(&key, encode(&with_text), kept).await;
-        }
+    /// Keeps an answer without receipt, and its receipt as [`encoded`](super::receipt::encode).
+    pub async fn keep(&self, question: &Question, answer: &pb::GetContextResponse, receipt: &[u8]) {
+        debug_assert!(answer.receipt.is_none(), "it is kept beside");
+        let key = Self::receipt_key(&answer.hash);
+        let with_text = with_text(receipt, &answer.context);
+        self.cache.set(&key, with_text, self.kept.receipts).await;
         let key = self.pack_key(question);
-        self.cache.set(&key, encode(&lean), self.kept.packs).await;
+        self.cache.set(&key, encode(answer), self.kept.packs).await;
     }
 
     /// The receipt and the context of that hash (whole, or its first 16 digits), unless other
@@ -146,10 +141,40 @@ fn encode(message: &impl Message) -> Bytes {
     bytes.into()
 }
 
+/// A `pb::GetReceiptResponse` of an encoded receipt and its context.
+fn with_text(receipt: &[u8], context: &str) -> Bytes {
+    let mut bytes = Vec::with_capacity(16 + receipt.len() + context.len());
+    bytes.push(FORMAT);
+    for (tag, part) in [(1, receipt), (2, context.as_bytes())] {
+        push_length(tag, part.len(), &mut bytes);
+        bytes.extend_from_slice(part);
+    }
+    bytes.into()
+}
+
 /// What is not ours is as good as lost.
 fn decode<M: Message + Default>(bytes: &Bytes) -> Option<M> {
     let (format, message) = bytes.split_first()?;
     (*format == FORMAT)
         .then(|| M::decode(message).ok())
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_kept_with_its_context() {
+        let kept = pb::GetReceiptResponse {
+            receipt: Some(pb::Receipt {
+                hash: "0a".repeat(32),
+                ..pb::Receipt::default()
+            }),
+            context: "# System\n".repeat(40),
+        };
+        let receipt = kept.receipt.as_ref().map(Message::encode_to_vec);
+        let bytes = with_text(&receipt.unwrap(), &kept.context);
+        assert_eq!(decode(&bytes), Some(kept));
+    }
 }

@@ -11,7 +11,7 @@ use fleet_types::{Role, StoryId, TaskId, Violations};
 
 use super::{items, story};
 use crate::app::{App, caller};
-use crate::domain::pack::{Ask, Assembler, Fate, Reason, Receipt, Refused};
+use crate::domain::pack::{Ask, Fate, Reason, Receipt, Refused};
 use crate::domain::{Entity, Item, Phase, Scope, Viewer};
 
 /// Most entries of a list.
@@ -317,11 +317,7 @@ async fn receipt(
     question: &Question,
     story: &StoryId,
 ) -> Result<Receipt, Fault> {
-    let rules = Assembler {
-        policies: &app.policies,
-        scopes: &app.scopes,
-        tokens: &*app.tokens,
-    };
+    let rules = app.assembler();
     let ask = Ask {
         role: question.role,
         phase: question.phase,
@@ -382,9 +378,9 @@ fn explained(
                 Reason::OutOfScope => of_phase(app, question, entity),
                 _ => shows,
             };
-            let detail = match out.detail.as_str() {
-                "" => String::new(),
-                detail => format!(": {detail}"),
+            let detail = match out.detail.is_empty() {
+                true => String::new(),
+                false => format!(": {}", out.detail),
             };
             pb::ExplainScopeResponse {
                 visible: false,

@@ -13,12 +13,12 @@ use fleet_graph::{
 use fleet_service::Fault;
 use fleet_types::StoryId;
 
-use super::items::{self, Corrupt};
+use super::items::{self, Corrupt, Light};
 use super::metrics::ReadMetrics;
 use super::stories::Remembered;
 use super::version::{digest_of, graph_version, story_key};
 use crate::app::App;
-use crate::domain::{DecisionEdge, Entity, Item, Key, RelationKind, StoryGraph};
+use crate::domain::{Entity, Item, Key, Policies, RelationKind, StoryGraph};
 
 /// Newest milestones that are looked at.
 const MOST_MILESTONES: usize = 1_000;
@@ -75,12 +75,29 @@ pub(crate) struct Told<C> {
     pub warnings: Vec<String>,
 }
 
-fn sketch_of(story: &StoryId) -> Sketch {
+/// How stories are read lightly: the columns of each branch, as the policies have it.
+#[derive(Debug)]
+pub(crate) struct Lightly(Vec<Light>);
+
+impl Lightly {
+    /// With what these policies need to see of everything.
+    pub fn new(policies: &Policies) -> Self {
+        let branches = BRANCHES.iter();
+        Self(
+            branches
+                .map(|(_, entity)| Light::of(*entity, policies))
+                .collect(),
+        )
+    }
+}
+
+fn sketch_of(story: &StoryId, lightly: &Lightly) -> Sketch {
     let mut branches: Vec<Branch> = BRANCHES
         .iter()
-        .map(|(path, entity)| {
+        .zip(&lightly.0)
+        .map(|((path, entity), light)| {
             let mut branch = Branch {
-                columns: items::light(*entity),
+                columns: light.columns(),
                 ..Branch::new(path.to_vec())
             };
             match entity {
@@ -101,14 +118,6 @@ fn sketch_of(story: &StoryId) -> Sketch {
         branches,
     }
 }
-
-/// The lists of a decision's row that say what it has to do with what.
-pub(super) const LINKS: [(&str, RelationKind); 4] = [
-    ("affects", RelationKind::Affects),
-    ("depends_on", RelationKind::DependsOn),
-    ("supersedes", RelationKind::Supersedes),
-    ("alternative_of", RelationKind::AlternativeOf),
-];
 
 fn relations() -> [(EdgeType, RelationKind); 4] {
     [
@@ -136,27 +145,28 @@ pub(crate) async fn read<C>(
     deadline: Deadline,
     choose: impl Fn(&StoryGraph) -> Result<(C, Vec<Key>), Fault>,
 ) -> Result<Told<C>, Fault> {
-    let counted_by = app.policies.counted_by();
-    if let Some(told) = remembered(app, story, deadline, &choose, &counted_by).await? {
+    let reader = Reader {
+        app,
+        story: Arc::new(story.clone()),
+        counted_by: app.policies.counted_by(),
+        deadline,
+    };
+    if let Some(told) = reader.remembered(&choose).await? {
         return Ok(told);
     }
     let mut before: Option<Digested> = None;
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let sketched = app.store.sketch(&sketch_of(story), deadline).await?;
-        let mut sorted = Sorted::default();
+        let sketch = sketch_of(story, &app.reads.lightly);
+        let sketched = app.store.sketch(&sketch, deadline).await?;
         let (seen, in_step) = (versions(&sketched), in_step(&sketched));
-        let Some(mut graph) = sorted.graph(story, sketched, &counted_by)? else {
+        let mut sorted = Sorted::default();
+        let Some(mut graph) = sorted.graph(&reader, sketched)? else {
             return Err(Fault::not_found("story", story));
         };
         let (chosen, keys) = choose(&graph)?;
-        let nodes: Vec<NodeKey> = keys
-            .iter()
-            .filter_map(|key| items::node_key(story, key))
-            .collect();
-        let digest = digest_of(story);
-        let (digested, found) = app.store.digest(&digest, &nodes, deadline).await?;
+        let (digested, whole) = reader.whole(&keys).await?;
         // Rows that cannot be read have versions that the sketch does not tell. If nothing
         // moved between two digests, then what was read between them belongs to both.
         let settled = (digested == seen && in_step) || before.as_ref() == Some(&digested);
@@ -166,16 +176,11 @@ pub(crate) async fn read<C>(
             pause(app, attempt, deadline).await;
             continue;
         }
-        let mut whole = BTreeMap::new();
-        for node in found.into_iter().flatten() {
-            match items::item(&node, &counted_by) {
-                Ok(item) => {
-                    whole.insert(item.key().clone(), through(item, story));
-                }
-                Err(corrupt) => sorted.corrupt(corrupt),
-            }
-        }
-        sorted.leave_out_corrupt(&mut graph);
+        whole
+            .corrupt
+            .into_iter()
+            .for_each(|corrupt| sorted.corrupt(corrupt));
+        sorted.leave_out_corrupt(&mut graph, story);
         let graph = Arc::new(graph);
         if settled && sorted.corrupt.is_empty() {
             let read = Remembered {
@@ -197,7 +202,7 @@ pub(crate) async fn read<C>(
         return Ok(Told {
             graph,
             chosen,
-            whole,
+            whole: whole.items,
             graph_version: version.ok_or_else(|| Fault::not_found("story", story))?,
             settled,
             warnings: sorted.told(&app.reads.metrics),
@@ -206,57 +211,86 @@ pub(crate) async fn read<C>(
     }
 }
 
-/// What a remembered story gives, if the graph still has its versions. One round trip; none if
-/// nothing is remembered, or what is was surely overtaken.
-async fn remembered<C>(
-    app: &App,
-    story: &StoryId,
+/// One reading of one story.
+struct Reader<'a> {
+    app: &'a App,
+    story: Arc<StoryId>,
+    counted_by: String,
     deadline: Deadline,
-    choose: &impl Fn(&StoryGraph) -> Result<(C, Vec<Key>), Fault>,
-    counted_by: &str,
-) -> Result<Option<Told<C>>, Fault> {
-    let Some(known) = app.reads.stories.get(story) else {
-        return Ok(None);
-    };
-    let Some(version) = graph_version(&known.digested) else {
-        return Ok(None);
-    };
-    if app.reads.hub.heard.overtook(story, &version) {
-        return Ok(None);
-    }
-    // A refusal holds only for what is there now.
-    let Ok((chosen, keys)) = choose(&known.graph) else {
-        return Ok(None);
-    };
-    let nodes: Vec<NodeKey> = keys
-        .iter()
-        .filter_map(|key| items::node_key(story, key))
-        .collect();
-    let digest = digest_of(story);
-    let (digested, found) = app.store.digest(&digest, &nodes, deadline).await?;
-    if digested != known.digested {
-        app.reads.stories.forget_unless(story, &digested);
-        return Ok(None);
-    }
-    let mut whole = BTreeMap::new();
-    for node in found.into_iter().flatten() {
-        match items::item(&node, counted_by) {
-            Ok(item) => {
-                whole.insert(item.key().clone(), through(item, story));
+}
+
+/// Rows that were read whole.
+struct Whole {
+    items: BTreeMap<Key, Item>,
+    corrupt: Vec<Corrupt>,
+}
+
+impl Reader<'_> {
+    /// The rows of these keys, whole, as far as they are there, and the versions after that.
+    /// One round trip.
+    async fn whole(&self, keys: &[Key]) -> Result<(Digested, Whole), Fault> {
+        let nodes = keys.iter();
+        let nodes: Vec<NodeKey> = nodes
+            .filter_map(|key| items::node_key(&self.story, key))
+            .collect();
+        let digest = digest_of(&self.story);
+        let store = &self.app.store;
+        let (digested, found) = store.digest(&digest, &nodes, self.deadline).await?;
+        let mut whole = Whole {
+            items: BTreeMap::new(),
+            corrupt: Vec::new(),
+        };
+        for node in found.into_iter().flatten() {
+            match items::item(&node, &self.counted_by) {
+                Ok(item) => {
+                    let item = through(item, &self.story);
+                    whole.items.insert(item.key().clone(), item);
+                }
+                Err(corrupt) => whole.corrupt.push(corrupt),
             }
-            // Read in full, where it is reported.
-            Err(_) => return Ok(None),
         }
+        Ok((digested, whole))
     }
-    Ok(Some(Told {
-        graph: known.graph.clone(),
-        chosen,
-        whole,
-        graph_version: version,
-        settled: true,
-        context: known.context.clone(),
-        warnings: known.warnings.clone(),
-    }))
+
+    /// What a remembered story gives, if the graph still has its versions. One round trip; none
+    /// if nothing is remembered, or what is was surely overtaken.
+    async fn remembered<C>(
+        &self,
+        choose: &impl Fn(&StoryGraph) -> Result<(C, Vec<Key>), Fault>,
+    ) -> Result<Option<Told<C>>, Fault> {
+        let reads = &self.app.reads;
+        let Some(known) = reads.stories.get(&self.story) else {
+            return Ok(None);
+        };
+        let Some(graph_version) = graph_version(&known.digested) else {
+            return Ok(None);
+        };
+        if reads.hub.heard.overtook(&self.story, &graph_version) {
+            return Ok(None);
+        }
+        // A refusal holds only for what is there now.
+        let Ok((chosen, keys)) = choose(&known.graph) else {
+            return Ok(None);
+        };
+        let (digested, whole) = self.whole(&keys).await?;
+        if digested != known.digested {
+            reads.stories.forget_unless(&self.story, &digested);
+            return Ok(None);
+        }
+        if !whole.corrupt.is_empty() {
+            // Read in full, where it is reported.
+            return Ok(None);
+        }
+        Ok(Some(Told {
+            graph: known.graph.clone(),
+            chosen,
+            whole: whole.items,
+            graph_version,
+            settled: true,
+            context: known.context.clone(),
+            warnings: known.warnings.clone(),
+        }))
+    }
 }
 
 async fn pause(app: &App, attempt: u32, deadline: Deadline) {
@@ -277,11 +311,8 @@ fn through(item: Item, story: &StoryId) -> Item {
 /// What a digest would have said of what the sketch saw.
 fn versions(sketched: &Sketched) -> Digested {
     let of = |at: usize| -> Versions {
-        let nodes = sketched.branches.get(at).map_or(&[][..], |b| &b.nodes);
-        Versions {
-            nodes: nodes.len() as u64,
-            sum: nodes.iter().map(|node| node.version).sum(),
-        }
+        let branch = sketched.branches.get(at);
+        branch.map(Reached::versions).unwrap_or_default()
     };
     Digested {
         root: sketched.root.as_ref().map(|node| node.version),
@@ -293,15 +324,13 @@ fn versions(sketched: &Sketched) -> Digested {
 /// commit; a store that shows the middle of one may show either without the other. Rows of
 /// which that is not known are taken as they are.
 fn in_step(sketched: &Sketched) -> bool {
-    let branch = |at: usize| sketched.branches.get(at).map_or(&[][..], |b| &b.nodes);
-    let (Some(context), decisions) = (branch(CONTEXT).first(), branch(DECISIONS)) else {
+    let branch = |at: usize| sketched.branches.get(at);
+    let context = branch(CONTEXT).and_then(|found| found.nodes.first());
+    let (Some(context), Some(decisions)) = (context, branch(DECISIONS)) else {
         return true;
     };
     let counted = |name: &str| context.props.get(name).and_then(|n| n.as_i64());
-    let seen = Versions {
-        nodes: decisions.len() as u64,
-        sum: decisions.iter().map(|node| node.version).sum(),
-    };
+    let seen = decisions.versions();
     match (counted("decisions"), counted("decision_versions")) {
         (Some(nodes), Some(sum)) => u64::try_from(nodes) == Ok(seen.nodes) && sum == seen.sum,
         _ => true,
@@ -319,18 +348,18 @@ struct Sorted {
 impl Sorted {
     fn graph(
         &mut self,
-        story: &StoryId,
+        reader: &Reader<'_>,
         sketched: Sketched,
-        counted_by: &str,
     ) -> Result<Option<StoryGraph>, Fault> {
         let Some(root) = sketched.root else {
             return Ok(None);
         };
-        let root = items::item(&root, counted_by).map_err(Fault::internal)?;
+        let root = items::item(&root, &reader.counted_by).map_err(Fault::internal)?;
         let mut graph = StoryGraph::new(root);
         let mut branches = sketched.branches.into_iter();
-        for ((_, entity), reached) in BRANCHES.iter().zip(branches.by_ref()) {
-            self.branch(&mut graph, story, *entity, &reached, counted_by);
+        let lights = &reader.app.reads.lightly.0;
+        for (((_, entity), light), reached) in BRANCHES.iter().zip(lights).zip(branches.by_ref()) {
+            self.branch(&mut graph, reader, *entity, light, reached);
         }
         if let Some(context) = branches.next() {
             self.corrupt
@@ -343,15 +372,15 @@ impl Sorted {
     fn branch(
         &mut self,
         graph: &mut StoryGraph,
-        story: &StoryId,
+        reader: &Reader<'_>,
         entity: Entity,
-        reached: &Reached,
-        counted_by: &str,
+        light: &Light,
+        reached: Reached,
     ) {
         self.corrupt
             .extend(reached.corrupt.iter().map(Corrupt::from));
         if reached.truncated {
-            let most = reached.nodes.len();
+            let most = reached.light.len();
             let warning = format!("only the newest {most} of kind {entity} were looked at");
             if matches!(entity, Entity::Milestone | Entity::Summary) {
                 self.warnings.push(warning);
@@ -361,10 +390,10 @@ impl Sorted {
                 ));
             }
         }
-        let mut items = Vec::with_capacity(reached.nodes.len());
-        for node in &reached.nodes {
-            match items::item(node, counted_by) {
-                Ok(item) => items.push(through(item, story)),
+        let mut items = Vec::with_capacity(reached.light.len());
+        for node in reached.light {
+            match light.item(node, &reader.counted_by, &reader.story, &mut graph.edges) {
+                Ok(item) => items.push(through(item, &reader.story)),
                 Err(corrupt) => self.corrupt.push(corrupt),
             }
         }
@@ -377,10 +406,7 @@ impl Sorted {
             Entity::Milestone => graph.milestones = items,
             Entity::Phase => graph.phases = items,
             Entity::Summary => graph.summaries = items,
-            Entity::Decision => {
-                graph.decisions = items;
-                graph.edges = reached.nodes.iter().flat_map(edges).collect();
-            }
+            Entity::Decision => graph.decisions = items,
             Entity::Story | Entity::Project | Entity::Relation => {}
         }
     }
@@ -392,16 +418,12 @@ impl Sorted {
     }
 
     /// Takes out rows whose light columns could be read, and nothing more.
-    fn leave_out_corrupt(&self, graph: &mut StoryGraph) {
+    fn leave_out_corrupt(&self, graph: &mut StoryGraph, story: &StoryId) {
         if self.corrupt.is_empty() {
             return;
         }
-        let story = graph.story.id().to_owned();
-        let Ok(story) = StoryId::parse(&story) else {
-            return;
-        };
         let bad = |item: &Item| {
-            let key = items::node_key(&story, item.key());
+            let key = items::node_key(story, item.key());
             self.corrupt.iter().any(|c| Some(&c.key) == key.as_ref())
         };
         for rows in [
@@ -435,19 +457,4 @@ impl Sorted {
         }
         told
     }
-}
-
-/// The relationships that start at a decision, as its row lists them: its writer keeps both in
-/// one commit, and a list costs the graph nothing where a thousand relationships cost more
-/// than the rows.
-fn edges(decision: &Node) -> impl Iterator<Item = DecisionEdge> {
-    LINKS.into_iter().flat_map(move |(column, kind)| {
-        let ends = decision.props.get(column).and_then(|list| list.as_array());
-        let ends = ends.into_iter().flatten().filter_map(|end| end.as_str());
-        ends.map(move |to| DecisionEdge {
-            from: decision.key.id().to_owned(),
-            kind,
-            to: to.to_owned(),
-        })
-    })
 }

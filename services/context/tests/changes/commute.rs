@@ -16,7 +16,7 @@ use fleet_types::{EventId, Ids as _, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::world::soon;
+use crate::world::{assert_in_step, soon};
 
 /// Lets the handler of its subject hear an event, without the bus.
 pub async fn hear(app: &Arc<App>, event: &OutboxEvent) -> Result<(), HandleError> {
@@ -266,6 +266,7 @@ impl Place {
             }
         }
         edges.sort();
+        assert_in_step(&*self.app.store, story.id()).await;
         (nodes, edges, version)
     }
 

@@ -4,6 +4,7 @@
 
 mod ask;
 mod commute;
+mod counted;
 mod creations;
 mod decisions;
 mod events;

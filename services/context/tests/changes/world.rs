@@ -5,7 +5,9 @@ use std::time::Duration;
 use fleet_context::{Config, start};
 use fleet_events::payload::Payload;
 use fleet_events::{Backoff, ConsumerSettings, Event, Origin, Tail, decode};
-use fleet_graph::{Direction, EdgeType, Node, NodeKey, OutboxEvent, Step, Walk};
+use fleet_graph::{
+    Digest, Direction, EdgeType, Label, Node, NodeKey, OutboxEvent, Step, Store, Walk,
+};
 use fleet_proto::context::v1::context_service_client::ContextServiceClient;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
 use fleet_service::{Backends, Deps, Process, ServerSettings, Streams, SystemClock, SystemIds};
@@ -164,6 +166,28 @@ impl Replica {
             .await;
         published.into_iter().next().unwrap().unwrap();
     }
+}
+
+/// What the row of a story's context counts of its decisions is what there is of them: readers
+/// tell by it whether they saw all of a commit.
+pub async fn assert_in_step(store: &dyn Store, story: &str) {
+    let keys = [NodeKey::new(Label::StoryContext, story)];
+    let digest = Digest {
+        root: NodeKey::new(Label::Story, story),
+        paths: vec![vec![(EdgeType::HasDecision, Direction::Out)]],
+    };
+    let (digested, nodes) = store.digest(&digest, &keys, soon()).await.unwrap();
+    let there = digested.paths[0];
+    let context = nodes.into_iter().next().flatten();
+    let counted = |name: &str| {
+        context
+            .as_ref()
+            .map_or(Some(0), |row| row.props.get(name)?.as_i64())
+    };
+    assert_eq!(
+        (counted("decisions"), counted("decision_versions")),
+        (i64::try_from(there.nodes).ok(), Some(there.sum)),
+    );
 }
 
 /// An event as somebody says it.

@@ -61,9 +61,9 @@ impl Rows {
         graph.phases = take(Entity::Phase);
         graph.summaries = take(Entity::Summary);
         let edge = |(from, kind, to): &(String, RelationKind, String)| DecisionEdge {
-            from: from.clone(),
+            from: from.as_str().into(),
             kind: *kind,
-            to: to.clone(),
+            to: to.as_str().into(),
         };
         graph.edges = self.edges.iter().map(edge).collect();
         graph

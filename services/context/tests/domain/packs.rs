@@ -69,7 +69,7 @@ fn ids(rows: &Rows, ask: &Ask, section: Section) -> Vec<String> {
     let included = pack.receipt.included.into_iter();
     included
         .filter(|item| item.section == section)
-        .map(|item| item.id)
+        .map(|item| item.id.to_string())
         .collect()
 }
 
@@ -77,7 +77,7 @@ fn reason(rows: &Rows, ask: &Ask, kind: Entity, id: &str) -> (Reason, String) {
     let (policies, scopes) = shipped();
     let pack = rows.pack(&policies, &scopes, ask).unwrap();
     match pack.receipt.fate(kind, id) {
-        Some(Fate::Out(item)) => (item.reason, item.detail.clone()),
+        Some(Fate::Out(item)) => (item.reason, item.detail.to_string()),
         other => panic!("{id}: {other:?}"),
     }
 }

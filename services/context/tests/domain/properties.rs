@@ -225,8 +225,16 @@ fn check(rows: &Rows, ask: &Ask, pack: &Pack) -> Result<(), TestCaseError> {
         "# System\n\n{system}\n\n---\n\n# Context\n\n{context}\n\n---\n\n# Tools\n\n{tools}"
     );
     prop_assert_eq!(&whole, &pack.text);
-    let included = pack.receipt.included.iter().map(|i| (i.kind, i.id.clone()));
-    let excluded = pack.receipt.excluded.iter().map(|i| (i.kind, i.id.clone()));
+    let included = pack
+        .receipt
+        .included
+        .iter()
+        .map(|i| (i.kind, i.id.to_string()));
+    let excluded = pack
+        .receipt
+        .excluded
+        .iter()
+        .map(|i| (i.kind, i.id.to_string()));
     let told: Vec<_> = included.chain(excluded).collect();
     let distinct: BTreeSet<_> = told.iter().cloned().collect();
     prop_assert_eq!(distinct.len(), told.len(), "each once: {:?}", told);

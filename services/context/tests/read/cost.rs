@@ -14,12 +14,13 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::seed::{Seed, key};
-use crate::world::{World, ask, code, on_every_backend};
+use crate::world::{Replica, World, ask, code, on_every_backend};
 
 on_every_backend!(
     an_answer_costs_two_round_trips_and_one_when_it_is_kept,
     five_roles_cost_two_round_trips,
     a_story_that_moves_is_read_again,
+    half_of_a_commit_is_not_taken_for_all_of_it,
     replicas_give_the_same_bytes_and_share_what_they_keep,
 );
 
@@ -190,6 +191,72 @@ async fn a_story_that_moves_is_read_again(world: &World) {
     let settled = a.must(restless).await;
     assert_eq!((a.store.trips(), settled.warnings.len()), (2, 0));
     assert!(settled.context.contains(&decision(8)));
+    a.stop().await;
+}
+
+/// Records a decision as everybody does; its id.
+async fn decide(a: &Replica, seed: &Seed<'_>, n: usize) -> String {
+    let id = format!("DEC-{}-{n}", seed.story);
+    let change = pb::ContextChange {
+        operation: "CREATE".to_owned(),
+        entity_type: "DECISION".to_owned(),
+        entity_id: id.clone(),
+        payload: json!({ "title": format!("The decision number {n}") }).to_string(),
+        reason: String::new(),
+    };
+    let update = pb::UpdateContextRequest {
+        story_id: seed.story.clone(),
+        role: "architect".to_owned(),
+        changes: vec![change],
+        ..pb::UpdateContextRequest::default()
+    };
+    a.client.clone().update_context(update).await.unwrap();
+    id
+}
+
+/// Some stores show the row of a context before the decisions that were written with it. The row
+/// says how many there are.
+async fn half_of_a_commit_is_not_taken_for_all_of_it(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    // A row that does not count yet is taken as it is.
+    let uncounted = decide(&a, &seed, 0).await;
+    let question = || ask(&seed.story, "architect", "DESIGN");
+    a.store.hide(key(Label::Decision, uncounted), 1);
+    a.store.trips();
+    a.must(question()).await;
+    assert_eq!(a.store.trips(), 2);
+
+    let seed = Seed::bare(&*store, &format!("s-{}-2", world.tag)).await;
+    let (first, second) = (decide(&a, &seed, 1).await, decide(&a, &seed, 2).await);
+    let question = || ask(&seed.story, "architect", "DESIGN");
+    a.store.hide(key(Label::Decision, &*second), 1);
+    a.store.trips();
+    let moved = a.counted("fleet_context_moved_reads_total");
+    let answer = a.must(question()).await;
+    assert_eq!(a.store.trips(), 4, "read again, since one was missing");
+    assert_eq!(a.counted("fleet_context_moved_reads_total"), moved + 1);
+    assert!(answer.context.contains(&first) && answer.context.contains(&second));
+    assert_eq!(answer.warnings, Vec::<String>::new());
+    assert_eq!((a.must(question()).await, a.store.trips()), (answer, 1));
+
+    // What counts wrongly for good does not keep anybody from reading.
+    let third = decide(&a, &seed, 3).await;
+    a.store.hide(key(Label::Decision, third), 100);
+    a.store.trips();
+    let with_receipt = pb::GetContextRequest {
+        include_receipt: true,
+        ..question()
+    };
+    let receipt = a.must(with_receipt).await.receipt.unwrap();
+    assert_eq!(a.store.trips(), 4, "and no more than that");
+    let told = receipt
+        .included
+        .iter()
+        .filter(|item| item.kind == "decision");
+    let mut told: Vec<_> = told.map(|item| &item.id).collect();
+    told.sort();
+    assert_eq!(told, [&first, &second]);
     a.stop().await;
 }
 

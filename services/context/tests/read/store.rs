@@ -18,6 +18,8 @@ pub struct Eyes {
     between: Mutex<Vec<Commit>>,
     /// Does not read as a node.
     damaged: Mutex<Option<NodeKey>>,
+    /// Is not among what so many of the next sketches reach.
+    hidden: Mutex<Option<(NodeKey, u32)>>,
 }
 
 impl Eyes {
@@ -29,6 +31,7 @@ impl Eyes {
             away: AtomicBool::new(false),
             between: Mutex::default(),
             damaged: Mutex::default(),
+            hidden: Mutex::default(),
         });
         (eyes.clone(), Arc::new(Watched::new(inner, eyes)))
     }
@@ -50,6 +53,12 @@ impl Eyes {
     /// This node cannot be read in sketches from now on.
     pub fn damage(&self, key: NodeKey) {
         *self.damaged.lock().unwrap() = Some(key);
+    }
+
+    /// The next sketches do not show this node yet, as if they saw half of the commit that wrote
+    /// it.
+    pub fn hide(&self, key: NodeKey, sketches: u32) {
+        *self.hidden.lock().unwrap() = Some((key, sketches));
     }
 
     fn there(&self) -> Result<(), Unavailable> {
@@ -76,14 +85,23 @@ impl Watch for Eyes {
     async fn sketched(&self, seen: &mut Sketched) {
         if let Some(key) = &*self.damaged.lock().unwrap() {
             for branch in &mut seen.branches {
-                let before = branch.nodes.len();
+                let before = branch.versions().nodes;
                 branch.nodes.retain(|node| node.key != *key);
-                if branch.nodes.len() < before {
+                branch.light.retain(|node| node.key != *key);
+                if branch.versions().nodes < before {
                     branch.corrupt.push(CorruptRow {
                         key: key.clone(),
                         problem: "no JSON".to_owned(),
                     });
                 }
+            }
+        }
+        if let Some((key, left)) = &mut *self.hidden.lock().unwrap()
+            && *left > 0
+        {
+            *left -= 1;
+            for branch in &mut seen.branches {
+                branch.light.retain(|node| node.key != *key);
             }
         }
         let next = self.between.lock().unwrap().pop();

@@ -1,17 +1,17 @@
 //! The second step: from whole rows to the text, within the budget.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fleet_types::StoryId;
 
 use super::lines::Fragment;
 use super::select::Chosen;
 use super::{
-    Assembler, Excluded, Included, Reason, Receipt, Refused, Section, Selection, head, render,
-    words,
+    Assembler, Excluded, Included, Note, Reason, Receipt, Refused, Section, Selection, head,
+    render, words,
 };
 use crate::domain::versions::sha256_hex;
-use crate::domain::{Entity, Item, Key, Scope, Tokens, View, Viewer};
+use crate::domain::{Entity, Id, Item, Key, Scope, Tokens, View, Viewer};
 
 /// A context as an agent is given it.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,8 @@ struct Body<'a> {
     head: u32,
     text: String,
     included: Vec<Included>,
+    /// The decisions among them.
+    decisions: HashSet<Id>,
     excluded: Vec<Excluded>,
 }
 
@@ -94,7 +96,8 @@ impl Assembler<'_> {
             head: 0,
             text: String::new(),
             included: Vec::new(),
-            excluded: selection.excluded.clone(),
+            decisions: HashSet::new(),
+            excluded: selection.excluded(),
         };
         for chosen in &selection.head {
             let view = look(&chosen.key).flatten().ok_or(Refused::StoryGone)?;
@@ -117,7 +120,7 @@ impl Assembler<'_> {
                 needed: body.used,
             });
         }
-        let mut said: BTreeMap<Vec<String>, String> = BTreeMap::new();
+        let mut said: BTreeMap<Vec<String>, Id> = BTreeMap::new();
         for (section, candidates) in &selection.sections {
             let mut ready: Vec<(&Chosen, Fragment)> = Vec::with_capacity(candidates.len());
             for chosen in candidates {
@@ -129,10 +132,11 @@ impl Assembler<'_> {
                     }
                 };
                 if let Some(content) = content(&view) {
-                    let first = said.entry(content).or_insert_with(|| view.id().to_owned());
-                    if first != view.id() {
-                        let detail = format!("of {first}");
-                        body.exclude(*section, &chosen.key, Reason::Duplicate, &detail);
+                    let id = &view.key().id;
+                    let first = said.entry(content).or_insert_with(|| id.clone());
+                    if first != id {
+                        let of = Note::new("of ", first.clone(), "");
+                        body.exclude(*section, &chosen.key, Reason::Duplicate, of);
                         continue;
                     }
                 }
@@ -162,8 +166,8 @@ impl Assembler<'_> {
     ) -> Result<View, (Reason, &'static str)> {
         let hidden = (Reason::RolePolicy, "");
         let view = if chosen.key.entity == Entity::Relation {
-            let from = chosen.near.first().map_or("", String::as_str);
-            if !body.tells(Entity::Decision, from) {
+            let from = chosen.near.first().map_or("", Id::as_str);
+            if !body.decisions.contains(from) {
                 return Err((Reason::Budget, "its decision is left out"));
             }
             let item = selection.relations.get(&chosen.key.id);
@@ -236,6 +240,9 @@ fn content(view: &View) -> Option<Vec<String>> {
 
 impl Body<'_> {
     fn include(&mut self, section: Section, chosen: &Chosen, tokens: u32) {
+        if chosen.key.entity == Entity::Decision {
+            self.decisions.insert(chosen.key.id.clone());
+        }
         self.included.push(Included {
             id: chosen.key.id.clone(),
             kind: chosen.key.entity,
@@ -246,19 +253,14 @@ impl Body<'_> {
         });
     }
 
-    fn exclude(&mut self, section: Section, key: &Key, reason: Reason, detail: &str) {
+    fn exclude(&mut self, section: Section, key: &Key, reason: Reason, detail: impl Into<Note>) {
         self.excluded.push(Excluded {
             section,
             kind: key.entity,
             id: key.id.clone(),
             reason,
-            detail: detail.to_owned(),
+            detail: detail.into(),
         });
-    }
-
-    fn tells(&self, kind: Entity, id: &str) -> bool {
-        let mut included = self.included.iter();
-        included.any(|item| item.kind == kind && item.id == id)
     }
 
     /// Puts in what fits, in order, whole; says how many more there were, if that fits.

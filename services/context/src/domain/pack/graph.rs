@@ -3,7 +3,7 @@
 use fleet_types::{Role, TaskId};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Item, Phase};
+use crate::domain::{Id, Item, Phase};
 
 fleet_types::words! {
     /// How a decision stands to a task or to another decision.
@@ -23,11 +23,11 @@ fleet_types::words! {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DecisionEdge {
     /// The decision.
-    pub from: String,
+    pub from: Id,
     /// How it stands to `to`.
     pub kind: RelationKind,
     /// A task for [`RelationKind::Affects`], else a decision; may be gone or of another story.
-    pub to: String,
+    pub to: Id,
 }
 
 /// A story with everything around it. Rows need only their light columns
@@ -75,6 +75,26 @@ impl StoryGraph {
             summaries: Vec::new(),
             edges: Vec::new(),
         }
+    }
+
+    /// How many bytes it takes, about.
+    pub fn size(&self) -> usize {
+        let rows = [
+            &self.plans,
+            &self.tasks,
+            &self.runs,
+            &self.decisions,
+            &self.reviews,
+            &self.milestones,
+            &self.phases,
+            &self.summaries,
+        ];
+        let items = rows.into_iter().flatten();
+        let items = items.chain(&self.epic).chain([&self.story]);
+        // The id that an edge starts from is its decision's.
+        let edges = self.edges.iter();
+        let edges = edges.map(|edge| edge.to.len() + size_of::<DecisionEdge>());
+        items.map(Item::size).sum::<usize>() + edges.sum::<usize>()
     }
 }
 

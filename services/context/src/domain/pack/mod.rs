@@ -15,6 +15,7 @@ mod render;
 mod score;
 mod select;
 mod sieve;
+mod table;
 mod words;
 
 use crate::domain::{Policies, Scopes, Tokens};
@@ -22,7 +23,7 @@ use crate::domain::{Policies, Scopes, Tokens};
 pub use assemble::Pack;
 pub use graph::{Ask, DecisionEdge, Refused, RelationKind, StoryGraph};
 pub use lines::column_tokens;
-pub use receipt::{Excluded, Fate, Included, Reason, Receipt, Score, ScorePart, Section};
+pub use receipt::{Excluded, Fate, Included, Note, Reason, Receipt, Score, ScorePart, Section};
 pub use select::{Selection, usual_budget};
 
 /// Makes contexts: the rules and the counter they need.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fleet_types::StoryId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Ask;
-use crate::domain::{Entity, Scope};
+use crate::domain::{Entity, Id, Scope};
 
 fleet_types::words! {
     /// A part of a context; they are filled in this order.
@@ -119,7 +119,7 @@ impl From<Points> for Score {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Included {
     /// Its id.
-    pub id: String,
+    pub id: Id,
     /// Its kind.
     pub kind: Entity,
     /// How it was reached, such as `Story/s-1-HAS_DECISION->Decision/DEC-1`.
@@ -140,11 +140,101 @@ pub struct Excluded {
     /// Its kind.
     pub kind: Entity,
     /// Its id.
-    pub id: String,
+    pub id: Id,
     /// Why it is not there.
     pub reason: Reason,
     /// A few more words, with ids at most.
-    pub detail: String,
+    pub detail: Note,
+}
+
+/// A few words, perhaps about one id; put together only where they are read.
+#[derive(Debug, Clone, Default)]
+pub struct Note {
+    before: &'static str,
+    about: Option<Id>,
+    after: &'static str,
+}
+
+impl Note {
+    /// `<before><about><after>`.
+    pub fn new(before: &'static str, about: impl Into<Id>, after: &'static str) -> Self {
+        Self {
+            before,
+            about: Some(about.into()),
+            after,
+        }
+    }
+
+    /// The words, one behind the other.
+    pub fn parts(&self) -> [&str; 3] {
+        let about = self.about.as_deref().unwrap_or_default();
+        [self.before, about, self.after]
+    }
+
+    /// How many bytes they are.
+    pub fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.parts().into_iter().flat_map(str::bytes)
+    }
+}
+
+impl From<&'static str> for Note {
+    fn from(words: &'static str) -> Self {
+        Self {
+            before: words,
+            ..Self::default()
+        }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.parts().iter().try_for_each(|part| f.write_str(part))
+    }
+}
+
+impl PartialEq for Note {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes().eq(other.bytes())
+    }
+}
+
+impl Eq for Note {}
+
+impl PartialOrd for Note {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Note {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl Serialize for Note {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Note {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let words = String::deserialize(d)?;
+        Ok(Self {
+            about: Some(words.into()),
+            ..Self::default()
+        })
+    }
 }
 
 /// What went into a context and what did not: together all candidates, each once.

@@ -4,7 +4,7 @@ use super::RelationKind;
 use super::lines::{Fragment, Lines};
 use super::select::Detail;
 use crate::domain::text::one_line;
-use crate::domain::{Entity, Tokens, View};
+use crate::domain::{Entity, Id, Tokens, View};
 
 /// An item of a section below the head.
 pub(super) fn item(
@@ -12,7 +12,7 @@ pub(super) fn item(
     view: &View,
     run: Option<&View>,
     detail: Detail,
-    affects: &[String],
+    affects: &[Id],
 ) -> Fragment {
     let lines = Lines::new(tokens);
     match (view.key().entity, detail) {
@@ -150,13 +150,14 @@ fn task(mut lines: Lines<'_>, view: &View, run: Option<&View>) -> Fragment {
     lines.closed()
 }
 
-fn decision(mut lines: Lines<'_>, view: &View, affects: &[String]) -> Fragment {
+fn decision(mut lines: Lines<'_>, view: &View, affects: &[Id]) -> Fragment {
     let note = note(
         view,
         &["status", "decision_type", "author_role", "created_at"],
     );
     lines.line(&format!("### {}{}{note}", view.id(), title(view)));
     if !affects.is_empty() {
+        let affects: Vec<&str> = affects.iter().map(Id::as_str).collect();
         lines.line(&format!("Affects {}.", affects.join(", ")));
     }
     lines.close();

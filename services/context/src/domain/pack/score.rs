@@ -1,10 +1,9 @@
 //! How relevant items are: integers only, so that every replica comes to the same order.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-
 use fleet_types::Role;
 
 use super::receipt::Points;
+use super::table::{Edges, Table, reach};
 use super::{RelationKind, ScorePart, StoryGraph};
 use crate::domain::Item;
 
@@ -25,168 +24,156 @@ const TASK_RECENCY: i32 = 999;
 /// with is what the rest rests on.
 const FOUNDING: usize = 5;
 
+/// What a decision has to do with the question.
+#[derive(Debug, Clone, Copy, Default)]
+struct Touches {
+    /// It has a say in some task.
+    any: bool,
+    /// In the asked one.
+    asked: bool,
+    /// In what that waits for.
+    dependency: bool,
+    /// In one of the role's.
+    role: bool,
+    /// A decision rests on it that has a say in the asked task or in what that waits for.
+    linked: bool,
+}
+
 /// What the links between tasks and decisions say, seen from a role and a task.
 pub(super) struct Links<'a> {
-    role: Role,
-    asked: Option<&'a str>,
-    /// Direct dependencies of the asked task.
-    pub direct: HashSet<&'a str>,
-    /// All dependencies of the asked task, to the last one.
-    all: HashSet<&'a str>,
-    /// Tasks of the story by decision that has a say in them.
-    pub affects: HashMap<&'a str, BTreeSet<&'a str>>,
-    /// Decisions that others rest on.
-    rests_on: HashMap<&'a str, HashSet<&'a str>>,
-    /// Decisions on which those rest that have to do with the asked task.
-    linked: HashSet<&'a str>,
-    role_tasks: HashSet<&'a str>,
+    /// The asked task.
+    pub asked: Option<usize>,
+    /// The tasks of the story.
+    pub tasks: Table<'a>,
+    /// Its decisions.
+    pub decisions: Table<'a>,
+    /// What starts at them.
+    pub edges: Edges<'a>,
+    /// By task: whether the asked one waits for it directly.
+    pub direct: Vec<bool>,
+    /// By task: whether the asked one waits for it, directly or not.
+    all: Vec<bool>,
+    /// By task: whether it is the role's.
+    pub of_role: Vec<bool>,
+    /// By decision.
+    touches: Vec<Touches>,
 }
 
 impl<'a> Links<'a> {
-    /// `tasks` and `decisions` are those of the story, without deleted ones.
+    /// `asked` is a place among `tasks`.
     pub fn new(
         graph: &'a StoryGraph,
-        tasks: &HashMap<&'a str, &'a Item>,
-        decisions: &HashMap<&'a str, &'a Item>,
+        tasks: Table<'a>,
+        decisions: Table<'a>,
         role: Role,
-        asked: Option<&'a str>,
+        asked: Option<usize>,
     ) -> Self {
-        let waits_for = |task: &str| -> Vec<&'a str> {
-            let item: Option<&&'a Item> = tasks.get(task);
-            let known = |id: &&str| tasks.contains_key(*id);
-            item.map_or_else(Vec::new, |item| {
-                item.texts("depends_on").into_iter().filter(known).collect()
-            })
+        let edges = Edges::new(&graph.edges, &tasks, &decisions);
+        let waits_for = |task: usize| {
+            let on = tasks.at(task).texts("depends_on").into_iter();
+            on.filter_map(|id| tasks.place(id))
         };
-        let mut affects: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-        let mut rests_on: HashMap<&str, HashSet<&str>> = HashMap::new();
-        for edge in &graph.edges {
-            let (from, to) = (edge.from.as_str(), edge.to.as_str());
-            match edge.kind {
-                RelationKind::Affects if tasks.contains_key(to) => {
-                    affects.entry(from).or_default().insert(to);
-                }
-                RelationKind::DependsOn if decisions.contains_key(to) => {
-                    rests_on.entry(from).or_default().insert(to);
-                }
-                _ => {}
-            }
+        let mut direct = vec![false; tasks.len()];
+        for task in asked.into_iter().flat_map(waits_for) {
+            direct[task] = true;
         }
-        let direct: HashSet<&str> = asked
-            .map(waits_for)
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
-        let mut all = reach(direct.iter().copied(), waits_for);
-        all.extend(&direct);
+        let mut all = reach(tasks.len(), asked.into_iter(), waits_for);
         if let Some(asked) = asked {
-            all.remove(asked);
+            all[asked] = false;
         }
-        let role_tasks = tasks
-            .iter()
-            .filter(|(_, task)| is_of(task, role))
-            .map(|(id, _)| *id)
-            .collect();
-        let mut links = Self {
-            role,
+        let of_role: Vec<bool> = tasks.iter().map(|task| is_of(task, role)).collect();
+        let touches = (0..decisions.len()).map(|decision| {
+            let mut touches = Touches::default();
+            for task in edges.ends(decision, RelationKind::Affects) {
+                touches.any = true;
+                touches.asked |= asked == Some(task);
+                touches.dependency |= all[task];
+                touches.role |= of_role[task];
+            }
+            touches
+        });
+        let mut touches: Vec<Touches> = touches.collect();
+        let near = (0..).zip(&touches).filter(|(_, t)| t.asked || t.dependency);
+        let near: Vec<usize> = near.map(|(decision, _)| decision).collect();
+        let under = |decision| edges.ends(decision, RelationKind::DependsOn);
+        let linked = reach(decisions.len(), near.into_iter(), under);
+        for (touches, linked) in touches.iter_mut().zip(linked) {
+            touches.linked = linked;
+        }
+        Self {
             asked,
+            tasks,
+            decisions,
+            edges,
             direct,
             all,
-            affects,
-            rests_on,
-            linked: HashSet::new(),
-            role_tasks,
-        };
-        let near = decisions
-            .keys()
-            .copied()
-            .filter(|d| links.touches_asked(d) || links.touches_dependency(d));
-        links.linked = links.rest_of(near);
-        links
+            of_role,
+            touches,
+        }
     }
 
     /// How many tasks of the role there are.
     pub fn role_tasks(&self) -> usize {
-        self.role_tasks.len()
-    }
-
-    fn touches(&self, decision: &str, mut tasks: impl FnMut(&str) -> bool) -> bool {
-        let affected = self.affects.get(decision);
-        affected.is_some_and(|affected| affected.iter().any(|task| tasks(task)))
-    }
-
-    fn touches_asked(&self, decision: &str) -> bool {
-        self.touches(decision, |task| Some(task) == self.asked)
-    }
-
-    fn touches_dependency(&self, decision: &str) -> bool {
-        self.touches(decision, |task| self.all.contains(task))
-    }
-
-    fn touches_role(&self, decision: &str) -> bool {
-        self.touches(decision, |task| self.role_tasks.contains(task))
-    }
-
-    /// The decisions on which some rest, to the last one; cycles do no harm.
-    fn rest_of(&self, decisions: impl Iterator<Item = &'a str>) -> HashSet<&'a str> {
-        reach(decisions, |decision| {
-            let under = self.rests_on.get(decision);
-            under.into_iter().flatten().copied().collect()
-        })
+        self.of_role.iter().filter(|of_role| **of_role).count()
     }
 
     /// Which of the standing decisions have to do with the role: those with a say in its tasks,
     /// in the asked task or in what that waits for, those about the story as a whole, and
-    /// what they rest on. If there are none at all, the oldest.
-    pub fn relevant(&self, standing: &[&'a Item]) -> HashSet<&'a str> {
-        let ids: HashSet<&str> = standing.iter().map(|d| d.id()).collect();
-        let own = |id: &&str| {
-            !self.affects.contains_key(*id)
-                || self.touches_asked(id)
-                || self.touches_dependency(id)
-                || self.touches_role(id)
+    /// what they rest on. If there are none at all, the oldest. All by decision.
+    pub fn relevant(&self, standing: &[bool]) -> Vec<bool> {
+        let own = |decision: usize| {
+            let touches = &self.touches[decision];
+            standing[decision]
+                && (!touches.any || touches.asked || touches.dependency || touches.role)
         };
-        let mut relevant: HashSet<&str> = ids.iter().copied().filter(own).collect();
-        relevant.extend(self.rest_of(relevant.clone().into_iter()));
-        relevant.retain(|id| ids.contains(id));
-        if relevant.is_empty() {
-            let mut oldest = standing.to_vec();
-            oldest.sort_by_cached_key(|d| (d.text("created_at"), d.id()));
-            relevant.extend(oldest.iter().take(FOUNDING).map(|d| d.id()));
+        let mut relevant: Vec<bool> = (0..standing.len()).map(own).collect();
+        let own = (0..).zip(&relevant).filter(|(_, own)| **own);
+        let own: Vec<usize> = own.map(|(decision, _)| decision).collect();
+        let under = |decision| self.edges.ends(decision, RelationKind::DependsOn);
+        let rest = reach(standing.len(), own.into_iter(), under);
+        for (decision, relevant) in relevant.iter_mut().enumerate() {
+            *relevant |= rest[decision] && standing[decision];
+        }
+        if !relevant.contains(&true) {
+            let standing = (0..).zip(standing).filter(|(_, stands)| **stands);
+            let mut oldest: Vec<usize> = standing.map(|(decision, _)| decision).collect();
+            oldest.sort_by_key(|decision| self.decisions.at(*decision).text("created_at"));
+            for decision in oldest.into_iter().take(FOUNDING) {
+                relevant[decision] = true;
+            }
         }
         relevant
     }
 
     /// The score of a decision; `rank` decisions are newer.
-    pub fn decision(&self, decision: &Item, settled: bool, rank: usize) -> Points {
-        let id = decision.id();
+    pub fn decision(&self, decision: usize, settled: bool, rank: usize) -> Points {
+        let touches = &self.touches[decision];
         Points::default()
-            .with(ScorePart::Task, points(self.touches_asked(id), TASK))
+            .with(ScorePart::Task, points(touches.asked, TASK))
             .with(
                 ScorePart::Dependency,
-                points(self.touches_dependency(id), DEPENDENCY),
+                points(touches.dependency, DEPENDENCY),
             )
-            .with(ScorePart::Linked, points(self.linked.contains(id), LINKED))
-            .with(ScorePart::Role, points(self.touches_role(id), ROLE))
+            .with(ScorePart::Linked, points(touches.linked, LINKED))
+            .with(ScorePart::Role, points(touches.role, ROLE))
             .with(ScorePart::Status, points(settled, STATUS))
             .with(ScorePart::Recency, recency(RECENCY, rank))
     }
 
     /// The score of another task; `rank` tasks changed later.
-    pub fn task(&self, task: &Item, rank: usize) -> Points {
-        let waits = self
-            .asked
-            .is_some_and(|asked| task.texts("depends_on").contains(&asked));
-        let open = !matches!(task.text("status"), "completed" | "cancelled");
-        let priority = task.number("priority").clamp(1, 20);
+    pub fn task(&self, task: usize, rank: usize) -> Points {
+        let item = self.tasks.at(task);
+        let waits = self.asked.is_some_and(|asked| {
+            let asked = self.tasks.at(asked).id();
+            item.texts("depends_on").contains(&asked)
+        });
+        let open = !matches!(item.text("status"), "completed" | "cancelled");
+        let priority = item.number("priority").clamp(1, 20);
         let steps = i32::try_from(priority).unwrap_or(1) - 1;
         Points::default()
-            .with(
-                ScorePart::Dependency,
-                points(self.all.contains(task.id()), DEPENDENCY),
-            )
+            .with(ScorePart::Dependency, points(self.all[task], DEPENDENCY))
             .with(ScorePart::Linked, points(waits, LINKED))
-            .with(ScorePart::Role, points(is_of(task, self.role), ROLE))
+            .with(ScorePart::Role, points(self.of_role[task], ROLE))
             .with(ScorePart::Status, points(open, STATUS))
             .with(ScorePart::Priority, PRIORITY - steps * PRIORITY_STEP)
             .with(ScorePart::Recency, recency(TASK_RECENCY, rank))
@@ -204,7 +191,7 @@ pub(super) fn mandatory() -> Points {
 }
 
 /// Whether a task is one of the role's.
-pub(super) fn is_of(task: &Item, role: Role) -> bool {
+fn is_of(task: &Item, role: Role) -> bool {
     task.text("role").parse() == Ok(role)
 }
 
@@ -216,21 +203,4 @@ fn recency(newest: i32, rank: usize) -> i32 {
     newest
         .saturating_sub(i32::try_from(rank).unwrap_or(i32::MAX))
         .max(0)
-}
-
-/// Everything that can be reached by one step or more.
-fn reach<'a>(
-    from: impl Iterator<Item = &'a str>,
-    step: impl Fn(&str) -> Vec<&'a str>,
-) -> HashSet<&'a str> {
-    let mut found = HashSet::new();
-    let mut todo: Vec<&str> = from.collect();
-    while let Some(at) = todo.pop() {
-        for next in step(at) {
-            if found.insert(next) {
-                todo.push(next);
-            }
-        }
-    }
-    found
 }

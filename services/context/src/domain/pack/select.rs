@@ -6,9 +6,10 @@ use fleet_types::StoryId;
 
 use super::receipt::Points;
 use super::score::{Links, mandatory};
-use super::sieve::{Sieve, own};
-use super::{Ask, Assembler, Excluded, Reason, Refused, Section, StoryGraph};
-use crate::domain::{Entity, Item, Key, Scope, Viewer};
+use super::sieve::Sieve;
+use super::table::{Edge, Table};
+use super::{Ask, Assembler, Excluded, Note, Reason, Refused, RelationKind, Section, StoryGraph};
+use crate::domain::{Entity, Id, Item, Key, Scope, Viewer};
 
 /// Most items of one section that are read whole; the rest would not fit anyway.
 const MAX_WINDOW: usize = 512;
@@ -32,9 +33,11 @@ pub(super) struct Chosen {
     pub detail: Detail,
     /// As many tokens as it surely takes.
     pub least: u32,
+    /// Of decisions: among all of the story. Of relations: among those that were chosen.
+    pub place: usize,
     /// Of decisions: the tasks in which they have a say, as far as they may be named. Of
-    /// relations: the decision they start at.
-    pub near: Vec<String>,
+    /// relations: the decision they start at. Only of those that are read whole.
+    pub near: Vec<Id>,
 }
 
 /// What the first step found: give it to [`Assembler::assemble`] together with the whole rows
@@ -47,7 +50,7 @@ pub struct Selection {
     pub(super) scopes: BTreeSet<Scope>,
     pub(super) head: Vec<Chosen>,
     pub(super) sections: Vec<(Section, Vec<Chosen>)>,
-    pub(super) relations: BTreeMap<String, Item>,
+    pub(super) relations: BTreeMap<Id, Item>,
     pub(super) excluded: Vec<Excluded>,
     fetch: BTreeSet<Key>,
 }
@@ -75,6 +78,14 @@ impl Selection {
     /// The rows to read whole, in order. A run has the id of its task.
     pub fn fetch(&self) -> impl Iterator<Item = &Key> {
         self.fetch.iter()
+    }
+
+    /// What was left out so far, with room for all that was not.
+    pub(super) fn excluded(&self) -> Vec<Excluded> {
+        let chosen: usize = self.sections.iter().map(|(_, chosen)| chosen.len()).sum();
+        let mut excluded = Vec::with_capacity(self.excluded.len() + chosen);
+        excluded.extend_from_slice(&self.excluded);
+        excluded
     }
 
     /// The budget that will hold.
@@ -119,46 +130,79 @@ impl Assembler<'_> {
         if !self.policies.sees(viewer, &graph.story) {
             return Err(Refused::StoryHidden { role: ask.role });
         }
-        let tasks = own(story, &graph.tasks);
-        let decisions = own(story, &graph.decisions);
+        let tasks = Table::own(story, &graph.tasks);
         let asked = match &ask.task {
             None => None,
             Some(task) => {
                 let task = task.clone();
-                let Some(item) = tasks.get(task.as_str()).copied() else {
+                let Some(place) = tasks.place(task.as_str()) else {
                     return Err(Refused::NoSuchTask { task });
                 };
-                if !self.policies.sees(viewer, item) {
+                if !self.policies.sees(viewer, tasks.at(place)) {
                     let role = ask.role;
                     return Err(Refused::TaskHidden { role, task });
                 }
-                Some(item)
+                Some(place)
             }
         };
-        let asked_id = asked.map(Item::id);
-        let links = Links::new(graph, &tasks, &decisions, ask.role, asked_id);
+        let decisions = Table::own(story, &graph.decisions);
+        let links = Links::new(graph, tasks, decisions, ask.role, asked);
         let mut sieve = Sieve {
             rules: *self,
             viewer,
             story,
             scopes,
-            excluded: Vec::new(),
+            // Hardly anything but decisions and their relations is many.
+            excluded: Vec::with_capacity(links.decisions.len() + graph.edges.len()),
             sections: BTreeMap::new(),
         };
-        let shown_tasks = sieve.tasks(&tasks, &links, asked_id);
-        let relevant = sieve.decisions(graph, &decisions, &links, &shown_tasks);
-        let relations = sieve.relations(graph, &decisions);
+        let named = sieve.tasks(&links);
+        let sifted = sieve.decisions(graph, &links);
+        let relations = sieve.relations(&links, &sifted);
         sieve.plans(graph);
         sieve.epic(graph);
         sieve.timeline(graph);
         sieve.summaries(graph);
+        let asked = asked.map(|place| links.tasks.at(place));
         let mut head = vec![mandatory_item(&graph.story, "")];
         head.extend(asked.map(|task| mandatory_item(task, "-HAS_TASK->")));
         let budget = match ask.budget {
-            None | Some(0) => usual_budget(ask.role, links.role_tasks(), relevant),
+            None | Some(0) => usual_budget(ask.role, links.role_tasks(), sifted.relevant),
             Some(budget) => budget,
         };
-        Ok(sieve.finish(graph, ask.clone(), budget, head, relations))
+        let found = Found {
+            links,
+            named,
+            relations,
+        };
+        Ok(sieve.finish(graph, ask.clone(), budget, head, &found))
+    }
+}
+
+/// What is known of the candidates beside their scores.
+struct Found<'a> {
+    links: Links<'a>,
+    /// By task: whether it may be named.
+    named: Vec<bool>,
+    /// The chosen relations, by place.
+    relations: Vec<Edge<'a>>,
+}
+
+impl Found<'_> {
+    /// What goes with a candidate, see [`Chosen::near`].
+    fn near(&self, chosen: &Chosen) -> Vec<Id> {
+        match chosen.key.entity {
+            Entity::Decision => {
+                let links = &self.links;
+                let tasks = links.edges.ends(chosen.place, RelationKind::Affects);
+                let named = tasks.filter(|task| self.named[*task]);
+                named
+                    .map(|task| links.tasks.at(task).key().id.clone())
+                    .collect()
+            }
+            Entity::Relation => vec![self.relations[chosen.place].ids.from.clone()],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -169,6 +213,7 @@ fn mandatory_item(item: &Item, via: &'static str) -> Chosen {
         score: mandatory(),
         detail: Detail::Full,
         least: 0,
+        place: 0,
         near: Vec::new(),
     }
 }
@@ -181,35 +226,39 @@ impl Sieve<'_> {
         ask: Ask,
         budget: u32,
         head: Vec<Chosen>,
-        relations: BTreeMap<String, Item>,
+        found: &Found<'_>,
     ) -> Selection {
         let mut fetch: BTreeSet<Key> = BTreeSet::new();
+        let mut relations = BTreeMap::new();
         let mut sections = Vec::new();
-        for (section, mut chosen) in std::mem::take(&mut self.sections) {
-            chosen.sort_by(|a, b| {
-                let by_score = b.score.total.cmp(&a.score.total);
-                by_score.then_with(|| a.key.cmp(&b.key))
-            });
-            let window = window(&chosen, budget);
-            for beyond in chosen.drain(window..) {
-                self.excluded.push(Excluded {
+        for (section, candidates) in std::mem::take(&mut self.sections) {
+            let (mut chosen, beyond) = divide(candidates, budget);
+            self.excluded
+                .extend(beyond.into_iter().map(|beyond| Excluded {
                     section,
                     kind: beyond.key.entity,
                     id: beyond.key.id,
                     reason: Reason::Budget,
-                    detail: String::new(),
-                });
+                    detail: Note::default(),
+                }));
+            for chosen in &mut chosen {
+                chosen.near = found.near(chosen);
+                if chosen.key.entity == Entity::Relation {
+                    let ids = found.relations[chosen.place].ids;
+                    let item = Item::relation(self.story, &ids.from, ids.kind.as_str(), &ids.to);
+                    relations.insert(chosen.key.id.clone(), item);
+                } else {
+                    fetch.insert(chosen.key.clone());
+                }
             }
-            let read = chosen.iter().filter(|c| c.key.entity != Entity::Relation);
-            fetch.extend(read.map(|c| c.key.clone()));
             sections.push((section, chosen));
         }
         fetch.extend(head.iter().map(|c| c.key.clone()));
         // A task is told together with its run.
-        let runs = own(self.story, &graph.runs);
+        let runs = Table::own(self.story, &graph.runs);
         let with_run = fetch
             .iter()
-            .filter(|key| key.entity == Entity::Task && runs.contains_key(key.id.as_str()))
+            .filter(|key| key.entity == Entity::Task && runs.place(&key.id).is_some())
             .map(|key| Key::new(Entity::Run, key.id.clone()))
             .collect::<Vec<_>>();
         fetch.extend(with_run);
@@ -227,13 +276,37 @@ impl Sieve<'_> {
     }
 }
 
-/// How many of the chosen can be of any use: as many as fill the budget alone.
-fn window(chosen: &[Chosen], budget: u32) -> usize {
+/// Those that can be of any use, as many as fill the budget alone, the most relevant first; and
+/// the others, as they came.
+fn divide(candidates: Vec<Chosen>, budget: u32) -> (Vec<Chosen>, Vec<Chosen>) {
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_unstable_by(|a, b| {
+        let (a, b) = (&candidates[*a], &candidates[*b]);
+        let by_score = b.score.total.cmp(&a.score.total);
+        by_score.then_with(|| a.key.cmp(&b.key))
+    });
     let mut room = budget;
-    let fits = |chosen: &&Chosen| -> bool {
+    let fits = |at: &&usize| -> bool {
         let fits = room > 0;
-        room = room.saturating_sub(chosen.least);
+        room = room.saturating_sub(candidates[**at].least);
         fits
     };
-    chosen.iter().take(MAX_WINDOW).take_while(fits).count()
+    let window = order.iter().take(MAX_WINDOW).take_while(fits).count();
+    order.truncate(window);
+    let mut places = vec![None; candidates.len()];
+    for (place, at) in order.into_iter().enumerate() {
+        places[at] = Some(place);
+    }
+    let (mut chosen, mut beyond) = (Vec::with_capacity(window), Vec::new());
+    for (candidate, place) in candidates.into_iter().zip(places) {
+        match place {
+            Some(place) => chosen.push((place, candidate)),
+            None => beyond.push(candidate),
+        }
+    }
+    chosen.sort_unstable_by_key(|(place, _)| *place);
+    (
+        chosen.into_iter().map(|(_, chosen)| chosen).collect(),
+        beyond,
+    )
 }

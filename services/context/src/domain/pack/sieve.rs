@@ -1,14 +1,17 @@
 //! Which rows are candidates, and why the others are not.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_types::StoryId;
 
 use super::receipt::Points;
-use super::score::{Links, by_age, is_of};
+use super::score::{Links, by_age};
 use super::select::{Chosen, Detail};
-use super::{Assembler, DecisionEdge, Excluded, Reason, RelationKind, Section, StoryGraph};
-use crate::domain::{Entity, Item, Key, Scope, Viewer};
-use fleet_types::StoryId;
+use super::table::{Edge, Table};
+use super::{Assembler, Excluded, Note, Reason, RelationKind, Section, StoryGraph};
+use crate::domain::entity::relation_id;
+use crate::domain::{Between, Entity, Item, Key, Scope, Viewer};
 
 /// Most milestones and phase changes that are told.
 const TIMELINE: usize = 10;
@@ -23,13 +26,12 @@ pub(super) struct Sieve<'a> {
     pub sections: BTreeMap<Section, Vec<Chosen>>,
 }
 
-/// Rows of the story that were not deleted, by id.
-pub(super) fn own<'a>(story: &StoryId, items: &'a [Item]) -> HashMap<&'a str, &'a Item> {
-    items
-        .iter()
-        .filter(|item| item.story() == Some(story) && !item.is_deleted())
-        .map(|item| (item.id(), item))
-        .collect()
+/// What came of the decisions.
+pub(super) struct Sifted {
+    /// How many of those that stand are relevant to the role.
+    pub relevant: usize,
+    /// By decision: its score, if it was chosen.
+    chosen: Vec<Option<Points>>,
 }
 
 /// The items, the newest by `time` first; ties in order of ids.
@@ -48,7 +50,7 @@ impl<'a> Sieve<'a> {
         self.rules.policies.sees(self.viewer, item)
     }
 
-    pub fn out(&mut self, section: Section, item: &Key, reason: Reason, detail: impl Into<String>) {
+    pub fn out(&mut self, section: Section, item: &Key, reason: Reason, detail: impl Into<Note>) {
         self.excluded.push(Excluded {
             section,
             kind: item.entity,
@@ -60,13 +62,18 @@ impl<'a> Sieve<'a> {
 
     /// Refuses a row that the role may not see, or a section that it has no scope for.
     fn admitted(&mut self, section: Section, item: &Item, scoped: bool) -> bool {
-        if !self.sees(item) {
-            self.out(section, item.key(), Reason::RolePolicy, "");
+        let seen = self.sees(item);
+        self.admitted_if(seen, section, item.key(), scoped)
+    }
+
+    fn admitted_if(&mut self, seen: bool, section: Section, key: &Key, scoped: bool) -> bool {
+        if !seen {
+            self.out(section, key, Reason::RolePolicy, "");
             return false;
         }
         if !scoped {
             let detail = "not of this role and phase";
-            self.out(section, item.key(), Reason::OutOfScope, detail);
+            self.out(section, key, Reason::OutOfScope, detail);
         }
         scoped
     }
@@ -85,6 +92,7 @@ impl<'a> Sieve<'a> {
             via,
             score,
             detail,
+            place: 0,
             near: Vec::new(),
         };
         self.put(section, chosen);
@@ -94,27 +102,23 @@ impl<'a> Sieve<'a> {
         self.sections.entry(section).or_default().push(chosen);
     }
 
-    /// The tasks other than the asked one; gives those that may be named.
-    pub fn tasks(
-        &mut self,
-        tasks: &HashMap<&'a str, &'a Item>,
-        links: &Links<'a>,
-        asked: Option<&str>,
-    ) -> HashSet<&'a str> {
-        let mut named: HashSet<&str> = HashSet::new();
-        let by_age = newest_first(tasks.values().copied(), "updated_at");
-        for (rank, task) in by_age.into_iter().enumerate() {
-            if Some(task.id()) == asked {
-                named.insert(task.id());
+    /// The tasks other than the asked one; says of each whether it may be named.
+    pub fn tasks(&mut self, links: &Links<'a>) -> Vec<bool> {
+        let mut named = vec![false; links.tasks.len()];
+        let by_age = links.tasks.newest_first("updated_at");
+        for (rank, place) in by_age.into_iter().enumerate() {
+            if links.asked == Some(place) {
+                named[place] = true;
                 continue;
             }
-            let direct = links.direct.contains(task.id());
+            let task = links.tasks.at(place);
+            let direct = links.direct[place];
             let section = if direct {
                 Section::Dependencies
             } else {
                 Section::Tasks
             };
-            let of_role = is_of(task, self.viewer.role);
+            let of_role = links.of_role[place];
             let full = self.has(Scope::SubtasksAll) || of_role && self.has(Scope::SubtasksRole);
             let min =
                 self.has(Scope::SubtasksAllMin) || of_role && self.has(Scope::SubtasksRoleMin);
@@ -126,8 +130,8 @@ impl<'a> Sieve<'a> {
                 self.out(section, task.key(), Reason::Stale, "cancelled");
                 continue;
             }
-            named.insert(task.id());
-            let score = links.task(task, rank);
+            named[place] = true;
+            let score = links.task(place, rank);
             let detail = if direct || full {
                 Detail::Full
             } else {
@@ -138,55 +142,65 @@ impl<'a> Sieve<'a> {
         named
     }
 
-    /// Decisions; gives how many of those that stand are relevant to the role.
-    pub fn decisions(
-        &mut self,
-        graph: &'a StoryGraph,
-        decisions: &HashMap<&'a str, &'a Item>,
-        links: &Links<'a>,
-        named: &HashSet<&str>,
-    ) -> usize {
+    /// Decisions.
+    pub fn decisions(&mut self, graph: &'a StoryGraph, links: &Links<'a>) -> Sifted {
         let section = Section::Decisions;
-        let rejected: HashSet<&str> = graph
-            .reviews
-            .iter()
-            .filter(|r| r.story() == Some(self.story) && r.text("verdict") == "rejected")
-            .map(Item::id)
-            .collect();
-        let gone = |d: &Item| fallen(d, rejected.contains(d.id()));
-        let mut successors: HashMap<&str, &str> = HashMap::new();
-        for edge in &graph.edges {
-            if edge.kind == RelationKind::Supersedes
-                && let Some(new) = decisions.get(edge.from.as_str())
-                && let Some(old) = decisions.get(edge.to.as_str())
-                && takes_place(new, old, gone(new))
+        let decisions = &links.decisions;
+        let mut rejected = vec![false; decisions.len()];
+        for review in &graph.reviews {
+            if review.story() == Some(self.story)
+                && review.text("verdict") == "rejected"
+                && let Some(decision) = decisions.place(review.id())
             {
-                let successor = successors.entry(old.id()).or_insert(new.id());
-                *successor = (*successor).min(new.id());
+                rejected[decision] = true;
             }
         }
-        let stands = |d: &Item| gone(d).is_none() && !successors.contains_key(d.id());
-        let by_age = newest_first(decisions.values().copied(), "created_at");
-        let standing: Vec<&Item> = by_age.iter().copied().filter(|d| stands(d)).collect();
+        let fallen = decisions.iter().zip(rejected);
+        let fallen: Vec<Option<Gone>> = fallen.map(|(item, no)| fallen_by(item, no)).collect();
+        let mut successors: Vec<Option<usize>> = vec![None; decisions.len()];
+        for edge in links.edges.iter() {
+            if edge.kind == RelationKind::Supersedes
+                && let Some(old) = edge.to
+                && takes_place(
+                    decisions.at(edge.from),
+                    decisions.at(old),
+                    fallen[edge.from],
+                )
+            {
+                // They are in order: the first one stays.
+                successors[old].get_or_insert(edge.from);
+            }
+        }
+        let standing = fallen.iter().zip(&successors);
+        let standing = standing.map(|(fallen, successor)| fallen.is_none() && successor.is_none());
+        let standing: Vec<bool> = standing.collect();
         let relevant = links.relevant(&standing);
         let global = self.has(Scope::DecisionsGlobal);
         let role = self.has(Scope::DecisionsRelevantRole);
         let min = self.has(Scope::DecisionsGlobalMin);
-        for (rank, decision) in by_age.into_iter().enumerate() {
-            let (id, key) = (decision.id(), decision.key());
+        let mut scores = vec![None; decisions.len()];
+        let mut candidates = Vec::with_capacity(decisions.len());
+        let mut ranks = vec![0; decisions.len()];
+        for (rank, place) in decisions.newest_first("created_at").into_iter().enumerate() {
+            ranks[place] = rank;
+        }
+        // In order of ids, as all of it is needed in the end.
+        for (place, decision) in decisions.iter().enumerate() {
+            let key = decision.key();
             if !self.admitted(section, decision, global || role || min) {
                 continue;
             }
-            if let Some(successor) = successors.get(id) {
-                let detail = format!("by {successor}");
-                self.out(section, key, Reason::Superseded, detail);
+            if let Some(successor) = successors[place] {
+                let successor = decisions.at(successor).key().id.clone();
+                let by = Note::new("by ", successor, "");
+                self.out(section, key, Reason::Superseded, by);
                 continue;
             }
-            if let Some((reason, detail)) = gone(decision) {
+            if let Some((reason, detail)) = fallen[place] {
                 self.out(section, key, reason, detail);
                 continue;
             }
-            let of_role = role && relevant.contains(id);
+            let of_role = role && relevant[place];
             if !(global || min || of_role) {
                 let detail = "has no say in the role's tasks";
                 self.out(section, key, Reason::OutOfScope, detail);
@@ -195,105 +209,109 @@ impl<'a> Sieve<'a> {
             let status = decision.text("status");
             let settled = ["APPROVED", "IMPLEMENTED"];
             let settled = settled.iter().any(|s| status.eq_ignore_ascii_case(s));
-            let affected = links.affects.get(id).into_iter().flatten();
-            let near = affected.filter(|t| named.contains(*t));
             let detail = match global || of_role {
                 true => Detail::Full,
                 false => Detail::Min,
             };
-            let chosen = Chosen {
+            let score = links.decision(place, settled, ranks[place]);
+            scores[place] = Some(score);
+            candidates.push(Chosen {
                 key: key.clone(),
                 via: "-HAS_DECISION->",
-                score: links.decision(decision, settled, rank),
+                score,
                 detail,
                 least: least(decision, detail),
-                near: near.map(|t| (*t).to_owned()).collect(),
-            };
-            self.put(section, chosen);
+                place,
+                near: Vec::new(),
+            });
         }
-        relevant.len()
+        if !candidates.is_empty() {
+            self.sections.insert(section, candidates);
+        }
+        Sifted {
+            relevant: relevant.iter().filter(|relevant| **relevant).count(),
+            chosen: scores,
+        }
     }
 
-    /// Relations between decisions; gives those that were chosen as items, by id.
-    pub fn relations(
-        &mut self,
-        graph: &StoryGraph,
-        decisions: &HashMap<&str, &Item>,
-    ) -> BTreeMap<String, Item> {
+    /// Relations between decisions. A chosen one has its place among those given back.
+    pub fn relations(&mut self, links: &Links<'a>, sifted: &Sifted) -> Vec<Edge<'a>> {
         let section = Section::Relations;
-        let chosen = self.sections.get(&Section::Decisions);
-        let chosen: HashMap<String, Points> = chosen
-            .into_iter()
-            .flatten()
-            .map(|d| (d.key.id.clone(), d.score))
-            .collect();
         let scoped = self.has(Scope::DepsDecisions) || self.has(Scope::DepsRelevant);
-        let between = |edge: &&DecisionEdge| edge.kind != RelationKind::Affects;
-        let mut edges: Vec<&DecisionEdge> = graph.edges.iter().filter(between).collect();
-        edges.sort();
-        edges.dedup();
-        let mut items = BTreeMap::new();
-        for edge in edges {
-            let Some(from) = decisions.get(edge.from.as_str()) else {
+        let decisions = &links.decisions;
+        let seen: Vec<bool> = decisions.iter().map(|d| self.sees(d)).collect();
+        let mut chosen = Vec::new();
+        for edge in links.edges.iter() {
+            if edge.kind == RelationKind::Affects {
                 continue;
+            }
+            let from = &decisions.at(edge.from).key().id;
+            let (kind, to) = (edge.kind.as_str(), &edge.ids.to);
+            let id = relation_id(from, kind, to);
+            let key = Key::new(Entity::Relation, id);
+            let relation = Between {
+                story: self.story,
+                id: &key.id,
+                from,
+                kind,
+                to,
             };
-            let item = Item::relation(self.story, &edge.from, edge.kind.as_str(), &edge.to);
-            let key = item.key();
-            let to = decisions.get(edge.to.as_str());
-            if !self.sees(from) || to.is_some_and(|to| !self.sees(to)) {
-                self.out(section, key, Reason::RolePolicy, "");
-            } else if !self.admitted(section, &item, scoped) {
-            } else if to.is_none() {
+            let may = seen[edge.from]
+                && edge.to.is_none_or(|to| seen[to])
+                && self.rules.policies.sees_relation(self.viewer, relation);
+            if !self.admitted_if(may, section, &key, scoped) {
+            } else if edge.to.is_none() {
                 let detail = "ends at nothing of this story";
-                self.out(section, key, Reason::Stale, detail);
-            } else if let Some(score) = chosen.get(&edge.from) {
-                let chosen = Chosen {
-                    key: key.clone(),
+                self.out(section, &key, Reason::Stale, detail);
+            } else if let Some(score) = sifted.chosen[edge.from] {
+                let relation = Chosen {
+                    least: least_of(&key.id, "", 0),
+                    key,
                     via: "-HAS_DECISION->",
-                    score: *score,
+                    score,
                     detail: Detail::Full,
-                    least: least(&item, Detail::Full),
-                    near: vec![edge.from.clone()],
+                    place: chosen.len(),
+                    near: Vec::new(),
                 };
-                self.put(section, chosen);
-                items.insert(key.id.clone(), item);
+                chosen.push(*edge);
+                self.put(section, relation);
             } else {
-                let detail = format!("{} is left out", edge.from);
-                self.out(section, key, Reason::OutOfScope, detail);
+                let left_out = Note::new("", from.clone(), " is left out");
+                self.out(section, &key, Reason::OutOfScope, left_out);
             }
         }
-        items
+        chosen
     }
 
     pub fn plans(&mut self, graph: &StoryGraph) {
         let section = Section::Plan;
         let scoped = self.has(Scope::PlanHeader);
-        let mut plans: Vec<_> = own(self.story, &graph.plans).into_values().collect();
+        let mut plans: Vec<_> = Table::own(self.story, &graph.plans).iter().collect();
         plans.sort_by_key(|plan| (Reverse(plan.number("number")), plan.key()));
         self.only_first(section, &plans, "-HAS_PLAN->", scoped);
     }
 
     pub fn summaries(&mut self, graph: &StoryGraph) {
         let scoped = self.has(Scope::SummaryLast);
-        let summaries = own(self.story, &graph.summaries);
-        let newest = newest_first(summaries.into_values(), "created_at");
+        let summaries = Table::own(self.story, &graph.summaries);
+        let newest = newest_first(summaries.iter(), "created_at");
         self.only_first(Section::Summary, &newest, "-HAS_SUMMARY->", scoped);
     }
 
     /// Chooses the first of the items that the role may see; it takes the place of the others.
     fn only_first(&mut self, section: Section, items: &[&Item], via: &'static str, scoped: bool) {
-        let mut first: Option<&str> = None;
+        let mut first: Option<&Key> = None;
         for item in items {
             if !self.admitted(section, item, scoped) {
                 continue;
             }
             match first {
                 Some(first) => {
-                    let detail = format!("by {first}");
-                    self.out(section, item.key(), Reason::Superseded, detail);
+                    let by = Note::new("by ", first.id.clone(), "");
+                    self.out(section, item.key(), Reason::Superseded, by);
                 }
                 None => {
-                    first = Some(item.id());
+                    first = Some(item.key());
                     self.choose(section, item, via, by_age(0), Detail::Full);
                 }
             }
@@ -313,15 +331,15 @@ impl<'a> Sieve<'a> {
     pub fn timeline(&mut self, graph: &StoryGraph) {
         let section = Section::Timeline;
         let scoped = self.has(Scope::Milestones);
-        let happened = own(self.story, &graph.milestones).into_values();
-        let steps = own(self.story, &graph.phases).into_values();
+        let happened = Table::own(self.story, &graph.milestones);
+        let steps = Table::own(self.story, &graph.phases);
         let mut rank = 0;
-        for item in newest_first(happened.chain(steps), "at") {
+        for item in newest_first(happened.iter().chain(steps.iter()), "at") {
             if !self.admitted(section, item, scoped) {
                 continue;
             }
             if rank == TIMELINE {
-                let detail = format!("older than the newest {TIMELINE}");
+                let detail = Note::new("older than the newest ", TIMELINE.to_string(), "");
                 self.out(section, item.key(), Reason::Stale, detail);
                 continue;
             }
@@ -335,8 +353,11 @@ impl<'a> Sieve<'a> {
     }
 }
 
+/// Why something does not hold any more.
+type Gone = (Reason, &'static str);
+
 /// Why a decision does not hold any more.
-fn fallen(decision: &Item, rejected: bool) -> Option<(Reason, &'static str)> {
+fn fallen_by(decision: &Item, rejected: bool) -> Option<Gone> {
     let status = decision.text("status");
     let is = |word: &str| status.eq_ignore_ascii_case(word);
     if is("SUPERSEDED") {
@@ -354,23 +375,26 @@ fn fallen(decision: &Item, rejected: bool) -> Option<(Reason, &'static str)> {
 /// Whether a decision takes the place of an older one. Only what is newer can, so there are no
 /// circles; what was rejected cannot, nor a mere proposal push out what was settled. (What fell
 /// for another reason had taken the place before.)
-fn takes_place(new: &Item, old: &Item, new_fell: Option<(Reason, &str)>) -> bool {
-    let age = |d: &Item| (d.text("created_at").to_owned(), d.id().to_owned());
+fn takes_place(new: &Item, old: &Item, new_fell: Option<Gone>) -> bool {
+    let age = [new, old].map(|d| (d.text("created_at"), d.id()));
     let proposed = |d: &Item| d.text("status").eq_ignore_ascii_case("PROPOSED");
     let rejected = new_fell.is_some_and(|(_, why)| why.starts_with("rejected"));
-    age(new) > age(old) && !rejected && (!proposed(new) || proposed(old))
+    age[0] > age[1] && !rejected && (!proposed(new) || proposed(old))
 }
 
 /// How many tokens an item takes at the very least, guessed low from what is known of it.
 fn least(item: &Item, detail: Detail) -> u32 {
-    let stored: u32 = match detail {
+    let stored = match detail {
         Detail::Full => item
             .counts()
-            .iter()
-            .fold(0, |sum, (_, n)| sum.saturating_add(*n)),
+            .fold(0, |sum: u32, (_, n)| sum.saturating_add(n)),
         Detail::Min => 0,
     };
+    least_of(item.id(), item.text("title"), stored)
+}
+
+fn least_of(id: &str, title: &str, stored: u32) -> u32 {
     // Hardly any text has more than six bytes to a token.
-    let heading = (item.id().len() + item.text("title").len()) / 6;
+    let heading = (id.len() + title.len()) / 6;
     stored.saturating_add(u32::try_from(heading).unwrap_or(u32::MAX).max(4))
 }

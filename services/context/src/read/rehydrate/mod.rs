@@ -220,9 +220,9 @@ fn stats(told: &Told<Vec<Choice>>, roles: &BTreeSet<Role>) -> pb::RehydrationSta
     let (mut between, mut impacts) = (0, 0);
     for edge in edges.iter().filter(|edge| from(&edge.from)) {
         match edge.kind {
-            RelationKind::Affects if tasks.contains(&edge.to) => impacts += 1,
+            RelationKind::Affects if tasks.contains(edge.to.as_str()) => impacts += 1,
             RelationKind::Affects => {}
-            _ if decisions.contains(&edge.to) => between += 1,
+            _ if decisions.contains(edge.to.as_str()) => between += 1,
             _ => {}
         }
     }

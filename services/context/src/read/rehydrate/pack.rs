@@ -8,7 +8,7 @@ use fleet_service::{Fault, Reason};
 use fleet_types::{Role, StoryId, Timestamp};
 
 use crate::app::App;
-use crate::domain::pack::{Ask, Assembler, RelationKind, StoryGraph, usual_budget};
+use crate::domain::pack::{Ask, RelationKind, StoryGraph, usual_budget};
 use crate::domain::{Item, Key, Phase, View, Viewer};
 use crate::read::show;
 use crate::read::story::Told;
@@ -130,10 +130,11 @@ impl Choice {
         let known: BTreeSet<&str> = decisions.iter().map(View::id).collect();
         let mut affects: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for edge in &graph.edges {
-            let shown = known.contains(edge.from.as_str()) && all_tasks.contains_key(&edge.to);
+            let shown =
+                known.contains(edge.from.as_str()) && all_tasks.contains_key(edge.to.as_str());
             if edge.kind == RelationKind::Affects && shown {
-                let of = affects.entry(edge.from.clone()).or_default();
-                of.insert(edge.to.clone());
+                let of = affects.entry(edge.from.to_string()).or_default();
+                of.insert(edge.to.to_string());
             }
         }
         let has_a_say = |decision: &&View| {
@@ -295,11 +296,7 @@ impl Choice {
 
 /// The budget that GetContext would use, where the role has a phase with scopes.
 fn budget(app: &App, graph: &StoryGraph, role: Role) -> Option<u32> {
-    let rules = Assembler {
-        policies: &app.policies,
-        scopes: &app.scopes,
-        tokens: &*app.tokens,
-    };
+    let rules = app.assembler();
     let phase = Phase::ALL
         .iter()
         .find(|p| app.scopes.of(role, **p).is_ok())?;
@@ -343,8 +340,8 @@ fn relations(
     found
         .into_iter()
         .map(|(_, kind, to, from)| pb::DecisionRelation {
-            src_id: from.clone(),
-            dst_id: to.clone(),
+            src_id: from.to_string(),
+            dst_id: to.to_string(),
             relation_type: kind.to_owned(),
         })
         .collect()
