@@ -247,7 +247,7 @@ impl Item {
         ];
         let fields = fields.chain(rest);
         let id = Id::from(id.unwrap_or_default());
-        Self::of_fields(entity, id, fields, counted_by, None)
+        Self::of_fields(entity, &id, fields, counted_by, None)
     }
 
     /// As [`Self::read`], from what is already known to be fields of an item with that id; what
@@ -258,7 +258,7 @@ impl Item {
     /// As there.
     pub fn of_fields(
         entity: Entity,
-        id: Id,
+        id: &Id,
         fields: impl IntoIterator<Item = (Field, Value)>,
         counted_by: &str,
         near: Option<&Arc<StoryId>>,
@@ -268,7 +268,7 @@ impl Item {
             id: id.chars().take(128).collect(),
             problem,
         };
-        if !is_id(&id) {
+        if !is_id(id) {
             return Err(corrupt(format!("{} is no id", entity.id_column())));
         }
         let fields = fields.into_iter();
