@@ -225,14 +225,14 @@ impl Light {
             }
             _ => own_id(&key).into(),
         };
-        let (from, before) = (id.clone(), edges.len());
+        let before = edges.len();
         let fields = self.fields.iter().zip(values);
         let fields = fields.filter_map(|(field, value)| match (field, value) {
             (LightField::Field(field), value) => Some((*field, value)),
             (LightField::Link(kind), Value::Array(ends)) => {
                 let ends = ends.iter().filter_map(Value::as_str);
                 edges.extend(ends.map(|to| DecisionEdge {
-                    from: from.clone(),
+                    from: id.clone(),
                     kind: *kind,
                     to: to.into(),
                 }));
