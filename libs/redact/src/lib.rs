@@ -33,6 +33,7 @@ mod code;
 mod cookie;
 mod joint;
 mod keyword;
+mod looked;
 mod names;
 mod pem;
 mod scan;

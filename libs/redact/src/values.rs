@@ -3,8 +3,12 @@
 use crate::{
     bytes,
     bytes::listed,
+    looked::looked,
     words::{BENIGN, REMARK, REMARK_FIRST, REQUIREMENT, TECHNICAL},
 };
+
+/// By so much of its beginning a value is judged; one that is cut out goes whole.
+pub(crate) const SAMPLE: usize = 256;
 
 pub(crate) fn is_benign_word(value: &[u8]) -> bool {
     listed(value, BENIGN) || listed(value, TECHNICAL)
@@ -13,6 +17,7 @@ pub(crate) fn is_benign_word(value: &[u8]) -> bool {
 /// A name for a value rather than a value: placeholders, variables, templates, marks in its
 /// stead, addresses of secret stores.
 pub(crate) fn is_reference(value: &[u8]) -> bool {
+    looked(value.len());
     let value = value.trim_ascii();
     if value.is_empty() || bytes::only_placeholders(value) {
         return true;
@@ -151,6 +156,7 @@ fn is_address(value: &[u8]) -> bool {
 
 /// A path of plain segments: `/run/secrets/db_password`, `./token.txt`, `C:\keys`.
 pub(crate) fn is_path(value: &[u8]) -> bool {
+    looked(value.len());
     let rooted = value.starts_with(b"/")
         || value.starts_with(b"./")
         || value.starts_with(b"~/")
@@ -166,6 +172,7 @@ pub(crate) fn is_path(value: &[u8]) -> bool {
 
 /// A plain word of prose: letters, perhaps with an apostrophe or a hyphen, no capitals inside.
 pub(crate) fn is_plain_word(word: &[u8]) -> bool {
+    looked(word.len());
     let word = word.trim_ascii_end();
     let mut letters = 0;
     for (i, b) in word.iter().enumerate() {
@@ -226,6 +233,9 @@ pub(crate) enum Plain {
 /// More plain words than this are no passphrase.
 const PHRASE: usize = 40;
 
+/// A token longer than this is no plain word with the marks of a sentence round it.
+const TOKEN: usize = 64;
+
 /// Looks at the rest of a line that begins with a plain word. At most the first words are
 /// looked at, unless they all are plain.
 pub(crate) fn plain(line: &[u8]) -> Plain {
@@ -234,10 +244,11 @@ pub(crate) fn plain(line: &[u8]) -> Plain {
     let mut linked = false;
     let mut at = 0;
     while at < line.len() && count < PHRASE {
-        let stop = bytes::run(line, at, |b| !b.is_ascii_whitespace());
+        let near = &line[..line.len().min(at + TOKEN)];
+        let stop = bytes::run(near, at, |b| !b.is_ascii_whitespace());
         let token = &line[at..stop];
         let word = bare(token);
-        if !is_plain_word(word) {
+        if token.len() == TOKEN || !is_plain_word(word) {
             linked |= count > 0;
             break;
         }
@@ -275,6 +286,7 @@ fn is_thanks(word: &[u8]) -> bool {
 
 /// Whether a quoted value is a requirement in words.
 pub(crate) fn is_requirement(value: &[u8]) -> bool {
+    looked(value.len());
     let mut words = value.split(|b| *b == b' ').filter(|word| !word.is_empty());
     words
         .next()
@@ -290,6 +302,7 @@ pub(crate) fn is_requirement(value: &[u8]) -> bool {
 
 /// Whether a value has capitals inside, or digits among letters: no word of prose has.
 pub(crate) fn is_mixed(value: &[u8]) -> bool {
+    looked(value.len());
     let digit = value.iter().any(u8::is_ascii_digit);
     let letter = value.iter().any(u8::is_ascii_alphabetic);
     let lower = value.iter().any(u8::is_ascii_lowercase);
@@ -300,8 +313,8 @@ pub(crate) fn is_mixed(value: &[u8]) -> bool {
 /// Whether a value looks drawn by lot: letters and digits change places often. Names put
 /// together of words and numbers (`gpt-4o-mini`, `2025-11-08T10:00`) do not.
 pub(crate) fn looks_random(value: &[u8]) -> bool {
-    const SAMPLE: usize = 256;
     let value = &value[..value.len().min(SAMPLE)];
+    looked(value.len());
     if value.len() < 8 {
         return false;
     }
@@ -321,6 +334,7 @@ pub(crate) fn is_random(value: &[u8]) -> bool {
     if listed(value, TECHNICAL) || is_uuid(value) || value.len() < 6 {
         return false;
     }
+    looked(value.len());
     let digit = value.iter().any(u8::is_ascii_digit);
     let letter = value.iter().any(u8::is_ascii_alphabetic);
     let mark = value.iter().any(|b| {
