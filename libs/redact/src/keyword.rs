@@ -343,8 +343,8 @@ fn folded(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
         return None;
     }
     let mark = bytes::run(text, at + 1, |b| matches!(b, b'-' | b'+' | b'0'..=b'9'));
-    let first = bytes::line_end(text, mark);
-    if bytes::skip_blanks(text, mark) != first || first == text.len() {
+    let first = bytes::skip_blanks(text, mark);
+    if !matches!(text.get(first), Some(b'\n' | b'\r')) {
         return None;
     }
     let indent = |line: usize| bytes::skip_blanks(text, line) - line;
@@ -483,7 +483,10 @@ fn harmless(named: &Named<'_>, value: &[u8], literal: bool) -> bool {
     if values::is_benign_word(value) || values::is_path(value) {
         return true;
     }
-    if literal && values::is_requirement(value) {
+    // A requirement is said of a field of a form or a schema. What is assigned, or given to an
+    // option, is the value.
+    let said = named.joint == Joint::Colon && (named.quoted || !named.shell);
+    if literal && said && values::is_requirement(value) {
         return true;
     }
     // A bare mark, an arrow, an operator.

@@ -4,7 +4,7 @@ use crate::{
     bytes,
     bytes::listed,
     looked::looked,
-    words::{BENIGN, REMARK, REMARK_FIRST, REQUIREMENT, TECHNICAL},
+    words::{BENIGN, COMMON, REMARK, REMARK_FIRST, REQUIREMENT, STATE, STOOD_FOR, TECHNICAL, VERB},
 };
 
 /// By so much of its beginning a value is judged; one that is cut out goes whole.
@@ -130,7 +130,8 @@ pub(crate) fn is_angle(value: &[u8]) -> bool {
     }
 }
 
-/// `your-api-key`, `YOUR_TOKEN_HERE`, `my_password_here`, `insert-token`.
+/// `your-api-key`, `YOUR_TOKEN_HERE`, `my_password_here`, `insert-token`; with blanks in it
+/// only if it says what is to stand there (`enter your password`): passphrases begin so too.
 fn is_stand_in(value: &[u8]) -> bool {
     let starts = ["your", "insert", "enter", "replace", "change", "put", "add"]
         .iter()
@@ -143,6 +144,8 @@ fn is_stand_in(value: &[u8]) -> bool {
     let joined = value
         .iter()
         .all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b' ' | b'.'));
+    let says = |word: &[u8]| STOOD_FOR.iter().any(|end| bytes::ends_with(word, end));
+    let starts = starts && (!value.contains(&b' ') || value.split(|b| *b == b' ').any(says));
     joined && (starts || bytes::ends_with(value, "_here") || bytes::ends_with(value, "-here"))
 }
 
@@ -284,20 +287,47 @@ fn is_thanks(word: &[u8]) -> bool {
     )
 }
 
-/// Whether a quoted value is a requirement in words.
+/// Whether a quoted value is a requirement in words (`"must be at least 8 characters"`):
+/// nothing but words, of which the first is one that requirements begin with. Passphrases
+/// begin with some of those words too; behind them a verb has to follow soon.
 pub(crate) fn is_requirement(value: &[u8]) -> bool {
     looked(value.len());
-    let mut words = value.split(|b| *b == b' ').filter(|word| !word.is_empty());
+    let mut words = value
+        .split(|b| *b == b' ')
+        .map(|word| bare(word.strip_prefix(b"(").unwrap_or(word)))
+        .filter(|word| !word.is_empty());
+    let Some(first) = words.next() else {
+        return false;
+    };
+    if !listed(first, REQUIREMENT) || words.clone().next().is_none() {
+        return false;
+    }
     words
-        .next()
-        .is_some_and(|first| listed(bare(first), REQUIREMENT))
-        && words.clone().count() >= 1
-        && words
-            .clone()
-            .filter(|word| is_plain_word(bare(word)))
-            .count()
-            * 2
-            >= words.count()
+        .clone()
+        .all(|word| is_plain_word(word) || is_count(word))
+        && (!listed(first, COMMON) || has_verb(words))
+}
+
+/// Whether a verb of requirements is among the next words; "is" is one only before the word
+/// that says what is wrong ("this is required", not "this is my passphrase").
+fn has_verb<'a>(words: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
+    let next = words.clone().skip(1);
+    words
+        .zip(next.map(Some).chain([None]))
+        .take(5)
+        .any(|(word, next)| {
+            listed(word, VERB)
+                || (listed(word, &["is", "are", "was", "were"])
+                    && next.is_some_and(|next| listed(next, STATE)))
+        })
+}
+
+/// `8`, `12-64`: a number of characters or of days.
+fn is_count(word: &[u8]) -> bool {
+    word.len() <= 7
+        && word
+            .split(|b| *b == b'-')
+            .all(|part| (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether a value has capitals inside, or digits among letters: no word of prose has.
