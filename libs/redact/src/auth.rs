@@ -4,8 +4,9 @@
 use crate::{
     Kind, bytes,
     joint::{self, Separator},
+    looked::looked,
     scan::Scan,
-    values::{is_benign_word, is_mixed, is_random, is_reference},
+    values::{SAMPLE, is_benign_word, is_mixed, is_random, is_reference},
 };
 
 /// Schemes after which the credentials follow as one run of characters.
@@ -52,6 +53,10 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         if from == word {
             return None;
         }
+        let value = sample(text, from);
+        if is_reference(value) || is_benign_word(value) || bytes::listed(value, SCHEMES) {
+            return None;
+        }
         // Schemes with parameters (`Digest username="…"`) go to the end of the line.
         let end = bytes::run(text, from, is_credential);
         let parameters = text.get(end).is_some_and(|b| matches!(b, b'"' | b','))
@@ -66,17 +71,13 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         } else {
             trimmed(text, from, end)
         };
-        let value = &text[from..end];
-        if is_reference(value) || is_benign_word(value) || bytes::listed(value, SCHEMES) {
-            return None;
-        }
         scan.cut(from, end, Kind::Authorization);
         return Some(end);
     }
     // No scheme: the bare token some services take, or a remark on who may do what.
-    let end = trimmed(text, start, bytes::run(text, start, is_credential));
-    let value = &text[start..end];
+    let value = sample(text, start);
     if value.len() >= 8 && is_random(value) && !is_reference(value) {
+        let end = credentials_end(text, start);
         scan.cut(start, end, Kind::Authorization);
         return Some(end);
     }
@@ -90,6 +91,17 @@ fn escaped_blank(text: &[u8], at: usize) -> usize {
     } else {
         at
     }
+}
+
+/// The credentials that begin at `from`, as far as they are looked at to be judged: the run of
+/// them ends at no other anchor, so only what goes is looked at whole.
+fn sample(text: &[u8], from: usize) -> &[u8] {
+    let near = &text[..text.len().min(from + SAMPLE)];
+    &near[from..credentials_end(near, from)]
+}
+
+fn credentials_end(text: &[u8], from: usize) -> usize {
+    trimmed(text, from, bytes::run(text, from, is_credential))
 }
 
 /// Without the full stops and colons of the sentence around it.
@@ -120,8 +132,7 @@ pub(crate) fn scheme(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     if text.get(slashes).is_some_and(|b| bytes::is_quote(*b)) {
         from = slashes + 1;
     }
-    let end = trimmed(text, from, bytes::run(text, from, is_credential));
-    let value = &text[from..end];
+    let value = sample(text, from);
     if value.is_empty() || is_reference(value) {
         return None;
     }
@@ -134,12 +145,13 @@ pub(crate) fn scheme(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     if !secret {
         return None;
     }
+    let end = credentials_end(text, from);
     scan.cut(from, end, Kind::Authorization);
     Some(end)
 }
 
 /// Whether base64 holds `user:password`: valid text with a colon in it. Words of prose decode
-/// to something that is not text.
+/// to something that is not text. A sample may end within a character.
 fn decodes_to_pair(value: &[u8]) -> bool {
     let digits = value.iter().rposition(|b| *b != b'=').map_or(0, |i| i + 1);
     if digits < 6
@@ -149,6 +161,7 @@ fn decodes_to_pair(value: &[u8]) -> bool {
     {
         return false;
     }
+    looked(digits);
     let mut bits: u32 = 0;
     let mut have = 0;
     let mut out = Vec::with_capacity(digits * 3 / 4);
@@ -168,20 +181,26 @@ fn decodes_to_pair(value: &[u8]) -> bool {
             bits &= (1 << have) - 1;
         }
     }
-    std::str::from_utf8(&out)
-        .is_ok_and(|text| text.contains(':') && !text.chars().any(char::is_control))
+    let text = match std::str::from_utf8(&out) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() && value.len() >= SAMPLE => {
+            std::str::from_utf8(&out[..error.valid_up_to()]).expect("valid up to there")
+        }
+        Err(_) => return false,
+    };
+    text.contains(':') && !text.chars().any(char::is_control)
 }
 
 /// A JSON web token: two parts or more joined by dots, the first of them an object.
 pub(crate) fn jwt(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let text = scan.text;
-    if &text[at..at + 3] != b"eyJ" || at < scan.dotless_until || !bytes::starts_fresh(text, at) {
+    if &text[at..at + 3] != b"eyJ" || at < scan.no_jwt_until || !bytes::starts_fresh(text, at) {
         return None;
     }
     let class = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=');
     let first = bytes::run(text, at, class);
     if text.get(first) != Some(&b'.') {
-        scan.dotless_until = first;
+        scan.no_jwt_until = first;
         return None;
     }
     let mut end = first;
@@ -197,6 +216,8 @@ pub(crate) fn jwt(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     }
     let payload = end - first;
     if first - at < 8 || parts < 2 || payload < 8 {
+        // What begins later in the first part is shorter and has the same parts behind it.
+        scan.no_jwt_until = first;
         return None;
     }
     if text[end - 1] == b'.' {

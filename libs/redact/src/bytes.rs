@@ -1,14 +1,21 @@
 //! Small questions about bytes. Every cut is made at an ASCII byte or at a place between two
 //! whole characters: bytes of 0x80 and above are never a boundary.
 
+use crate::looked::looked;
+
+/// Longest label of a placeholder.
+const MAX_LABEL: usize = 24;
+
 /// Length of a placeholder of ours that begins at `at`.
 pub(crate) fn placeholder(text: &[u8], at: usize) -> Option<usize> {
+    looked(1);
     let rest = text.get(at..)?.strip_prefix(b"[REDACTED")?;
     let label = match rest.first()? {
         b']' => 0,
         b':' => {
-            let len = run(rest, 1, |b| b.is_ascii_lowercase() || b == b'-') - 1;
-            if len == 0 || len > 24 || rest.get(1 + len) != Some(&b']') {
+            let near = &rest[..rest.len().min(MAX_LABEL + 2)];
+            let len = run(near, 1, |b| b.is_ascii_lowercase() || b == b'-') - 1;
+            if len == 0 || len > MAX_LABEL || rest.get(1 + len) != Some(&b']') {
                 return None;
             }
             1 + len
@@ -33,6 +40,7 @@ pub(crate) fn run(text: &[u8], from: usize, class: impl Fn(u8) -> bool) -> usize
     while end < text.len() && class(text[end]) {
         end += 1;
     }
+    looked(end - from + 1);
     end
 }
 
@@ -135,6 +143,7 @@ pub(crate) fn skip_string_prefix(text: &[u8], at: usize) -> usize {
 pub(crate) fn quoted_end(text: &[u8], from: usize, quote: u8, depth: usize) -> (usize, usize) {
     let mut at = from;
     while at < text.len() {
+        looked(1);
         match text[at] {
             b'\n' | b'\r' => break,
             b'\\' => {

@@ -2,6 +2,7 @@
 
 use crate::{
     bytes::{self, ends_with, listed},
+    looked::looked,
     names::{self, Strength},
     values::looks_random,
 };
@@ -164,6 +165,7 @@ pub(crate) fn wrapped_literal(value: &[u8]) -> Option<usize> {
 /// Whether an unquoted value is an expression: what it evaluates to is not in the text.
 /// `name` is the name it is given to.
 pub(crate) fn is_expression(value: &[u8], name: &[u8]) -> bool {
+    looked(value.len());
     if let [b'&', rest @ ..] = value {
         return rest
             .first()

@@ -1,9 +1,11 @@
 //! Session values of `Cookie` and `Set-Cookie` headers.
 
 use crate::{
-    Kind, bytes, joint, names,
+    Kind, bytes, joint,
+    looked::looked,
+    names,
     scan::Scan,
-    values::{is_random, is_reference},
+    values::{SAMPLE, is_random, is_reference},
 };
 
 /// Attributes of a cookie: never its value.
@@ -28,6 +30,9 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
         None if at >= 2 && &text[at - 2..at] == b"--" => bytes::skip_blanks(text, end),
         None => return None,
     };
+    if value == end {
+        return None;
+    }
     if text.get(value) == Some(&b'[') && bytes::placeholder(text, value).is_none() {
         value = bytes::skip_space(text, value + 1);
     }
@@ -38,26 +43,18 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let mut at = value;
     let mut found = None;
     loop {
-        let name_end = bytes::run(text, at, |b| {
+        let name_end = scan.cookie_name.end(text, at, |b| {
             bytes::is_name(b) || matches!(b, b'%' | b'!' | b'#' | b'$')
         });
         if name_end == at || text.get(name_end) != Some(&b'=') {
             break;
         }
         let from = name_end + 1;
-        let mut to = from;
-        while to < text.len() {
-            match bytes::placeholder(text, to) {
-                Some(len) => to += len,
-                None if text[to].is_ascii_whitespace()
-                    || matches!(text[to], b';' | b',' | b'"' | b'\'' | b'\\') =>
-                {
-                    break;
-                }
-                None => to += 1,
-            }
-        }
-        if is_session(&text[at..name_end], &text[from..to]) {
+        let to = scan.cookie_value.end(text, from, |b| {
+            !b.is_ascii_whitespace() && !matches!(b, b';' | b',' | b'"' | b'\'' | b'\\')
+        });
+        let name = &text[at.max(name_end.saturating_sub(NAME))..name_end];
+        if is_session(name, &text[from..to.min(from + SAMPLE)]) {
             scan.cut(from, to, Kind::Cookie);
             found = Some(to);
         }
@@ -75,10 +72,15 @@ pub(crate) fn header(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     found
 }
 
+/// So much of the end of a name is looked at.
+const NAME: usize = 128;
+
+/// By the end of the name and the beginning of the value.
 fn is_session(name: &[u8], value: &[u8]) -> bool {
     if bytes::listed(name, ATTRIBUTES) || value.is_empty() || is_reference(value) {
         return false;
     }
+    looked(name.len() * SESSIONS.len());
     let lower = name.to_ascii_lowercase();
     let named = SESSIONS
         .iter()

@@ -1,6 +1,6 @@
 //! What joins a name to its value, and where a value without quotes ends.
 
-use crate::bytes;
+use crate::{bytes, looked::looked};
 
 /// How a name and its value are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub(crate) fn bare_end(text: &[u8], from: usize) -> usize {
     let mut at = from;
     let mut open = 0_usize;
     while at < text.len() {
+        looked(1);
         if let Some(len) = bytes::placeholder(text, at) {
             at += len;
             continue;

@@ -4,9 +4,10 @@
 use crate::{
     Kind, bytes, code,
     joint::{Joint, bare_end, closes, separator},
+    looked::looked,
     names::{self, Family, Strength},
     scan::Scan,
-    values::{self, Plain},
+    values::{self, Plain, SAMPLE},
 };
 
 /// Parts of names at which a name is looked at.
@@ -30,9 +31,6 @@ pub(crate) static ANCHORS: &[&str] = &[
     "jwt",
     "identified by ",
 ];
-
-/// So much of an unquoted value is looked at to tell whether it stays.
-const WINDOW: usize = 512;
 
 /// Strings are escaped into each other so deep at most (six levels).
 const MAX_DEPTH: usize = 63;
@@ -63,6 +61,7 @@ pub(crate) fn named(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     while start > floor && bytes::is_name(text[start - 1]) {
         start -= 1;
     }
+    looked(at - start);
     // The "n" of `\n` is no part of the name.
     if start > 0
         && text[start - 1] == b'\\'
@@ -225,8 +224,8 @@ fn literal_after(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
 /// The text of an XML element.
 fn element(scan: &mut Scan<'_>, from: usize) -> Option<usize> {
     let text = scan.text;
-    let end = bytes::run(text, from, |b| !matches!(b, b'<' | b'\n'));
-    if !text[end..].starts_with(b"</") || values::is_reference(&text[from..end]) {
+    let end = scan.element.end(text, from, |b| !matches!(b, b'<' | b'\n'));
+    if !text[end..].starts_with(b"</") || values::is_reference(sample(&text[from..end])) {
         return None;
     }
     scan.cut(from, end, Kind::Keyword);
@@ -298,9 +297,20 @@ fn string(scan: &mut Scan<'_>, named: &Named<'_>, at: usize, depth: usize) -> Op
         return cut(scan, named, line, end, true).then_some(end);
     }
     let from = at + 1;
+    // Strings that stay may hold others, which are looked at by their own names: what is to
+    // stay is told by its beginning.
+    let window = &text[..text.len().min(from + SAMPLE)];
+    let (end, next) = bytes::quoted_end(window, from, quote, depth);
+    if end < window.len() || end == text.len() {
+        // `${NAME:-"…"}` and the like begin inside.
+        return cut(scan, named, from, end, true).then_some(next);
+    }
+    if !judge(named, &text[from..end], true) {
+        return None;
+    }
     let (end, next) = bytes::quoted_end(text, from, quote, depth);
-    // `${NAME:-"…"}` and the like begin inside.
-    cut(scan, named, from, end, true).then_some(next)
+    scan.cut(from, end, Kind::Keyword);
+    Some(next)
 }
 
 /// Every string of a list, `["…", '…']`.
@@ -333,8 +343,8 @@ fn folded(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
         return None;
     }
     let mark = bytes::run(text, at + 1, |b| matches!(b, b'-' | b'+' | b'0'..=b'9'));
-    let first = bytes::line_end(text, mark);
-    if bytes::skip_blanks(text, mark) != first || first == text.len() {
+    let first = bytes::skip_blanks(text, mark);
+    if !matches!(text.get(first), Some(b'\n' | b'\r')) {
         return None;
     }
     let indent = |line: usize| bytes::skip_blanks(text, line) - line;
@@ -351,7 +361,7 @@ fn folded(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
     let mut end = bytes::line_end(text, start);
     if text[start..].starts_with(b"-----BEGIN")
         || named.strength == Strength::Weak
-        || !judge(named, &text[start..end], true)
+        || !judge(named, sample(&text[start..end]), true)
     {
         return None;
     }
@@ -389,7 +399,7 @@ fn bare(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
     }
     // What is to stay is told by its beginning, so that looking at it in vain is cheap; what
     // is to go is looked at whole.
-    let window = &text[..text.len().min(at + WINDOW)];
+    let window = &text[..text.len().min(at + SAMPLE)];
     let mut end = bare_end(window, at);
     let cut_off = end == window.len() && end < text.len();
     let found = &text[at..end];
@@ -418,8 +428,15 @@ fn bare(scan: &mut Scan<'_>, named: &Named<'_>, at: usize) -> Option<usize> {
     }
     if cut_off {
         end = bare_end(text, at);
+        take(scan, named, at, end, false);
+        return Some(end);
     }
     cut(scan, named, at, end, false).then_some(end)
+}
+
+/// The beginning of a value, by which it is judged.
+fn sample(value: &[u8]) -> &[u8] {
+    &value[..value.len().min(SAMPLE)]
 }
 
 /// Whether a value is the secret its name says.
@@ -444,16 +461,21 @@ fn is_number(value: &[u8]) -> bool {
 
 /// Judges one value and cuts it.
 fn cut(scan: &mut Scan<'_>, named: &Named<'_>, from: usize, end: usize, literal: bool) -> bool {
-    let value = &scan.text[from..end];
-    if !judge(named, value, literal) {
+    if !judge(named, sample(&scan.text[from..end]), literal) {
         return false;
     }
+    take(scan, named, from, end, literal);
+    true
+}
+
+/// Cuts one value.
+fn take(scan: &mut Scan<'_>, named: &Named<'_>, from: usize, end: usize, literal: bool) {
+    let value = &scan.text[from..end];
     if named.quoted && !literal && is_number(value) {
         scan.cut_bare(from, end, Kind::Keyword);
     } else {
         scan.cut(from, end, Kind::Keyword);
     }
-    true
 }
 
 /// Values that say something else than the secret.
@@ -461,7 +483,10 @@ fn harmless(named: &Named<'_>, value: &[u8], literal: bool) -> bool {
     if values::is_benign_word(value) || values::is_path(value) {
         return true;
     }
-    if literal && values::is_requirement(value) {
+    // A requirement is said of a field of a form or a schema. What is assigned, or given to an
+    // option, is the value.
+    let said = named.joint == Joint::Colon && (named.quoted || !named.shell);
+    if literal && said && values::is_requirement(value) {
         return true;
     }
     // A bare mark, an arrow, an operator.

@@ -2,9 +2,10 @@
 //!
 //! One keyword automaton runs over the text; where it finds an anchor (a keyword such as
 //! `password`, the prefix of a provider's token, `://`, `-----BEGIN` …) the rule of that anchor
-//! looks at the text from there on, as far as it has to: there is no window a long secret
-//! could outgrow. Every rule either consumes what it looked at, gives up after a bounded
-//! number of bytes, or remembers how far it looked, so the whole is linear in the text.
+//! looks at the text from there on. It judges by the beginning, and what has to go goes whole:
+//! there is no window a long secret could outgrow. Every rule either consumes what it looked
+//! at, gives up after a bounded number of bytes, or remembers how far it looked, so the whole
+//! is linear in the text; a test counts the bytes looked at.
 //!
 //! What is cut out is replaced by a placeholder that names the kind, `[REDACTED:jwt]`; the
 //! value of a keyword by `[REDACTED]`, with the keyword, the separator and the quotes kept, so
@@ -16,7 +17,8 @@
 //!   begins with plain words of which one of the first three is a modal, a preposition, an
 //!   article or a usual verb of such remarks. Plain words with nothing of that kind in them
 //!   (`passphrase: correct horse battery staple`) are taken for the secret, and so is every
-//!   quoted value that does not begin as a requirement does.
+//!   quoted value, unless it is said after a colon and a requirement from its first word on:
+//!   plain words throughout, with a verb soon where the first word may begin any sentence.
 //! - Numbers under counting names (`tokens=4096`, `token_budget: 2000`), types
 //!   (`password: String`), code that refers to a secret without holding it
 //!   (`password = config.password`, `token = get_token()`).
@@ -33,6 +35,7 @@ mod code;
 mod cookie;
 mod joint;
 mod keyword;
+mod looked;
 mod names;
 mod pem;
 mod scan;
@@ -45,7 +48,7 @@ use std::borrow::Cow;
 
 /// Version of the rules. It changes with them, so that whatever was kept of redacted text
 /// (token counts, hashes, rendered packs) can be told to be of older rules.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// At most so many passes are made; the second one nearly always changes nothing.
 const MAX_PASSES: usize = 6;
@@ -119,8 +122,6 @@ pub struct Redacted<'a> {
     /// One entry for each secret cut out, in the order of the text (those that only a later
     /// pass could see come last).
     pub hits: Vec<Kind>,
-    /// Something was cut out and nothing but placeholders and blanks is left.
-    pub only_secrets: bool,
 }
 
 /// The text without its secrets; borrowed when it has none. Redacting twice changes nothing.
@@ -142,21 +143,5 @@ pub fn redact_counting(text: &str) -> Redacted<'_> {
         hits.extend(edits.iter().map(|edit| edit.kind));
         out = Cow::Owned(scan::apply(&out, &edits));
     }
-    let only_secrets = !hits.is_empty() && nothing_but_placeholders(&out);
-    Redacted {
-        text: out,
-        hits,
-        only_secrets,
-    }
-}
-
-fn nothing_but_placeholders(text: &str) -> bool {
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let Some(len) = bytes::placeholder(rest.as_bytes(), 0) else {
-            return false;
-        };
-        rest = rest[len..].trim_start();
-    }
-    true
+    Redacted { text: out, hits }
 }

@@ -1,6 +1,9 @@
 //! Which names call their value a secret.
 
-use crate::bytes::{ends_with, listed};
+use crate::{
+    bytes::{ends_with, listed},
+    looked::looked,
+};
 
 /// How sure a name makes us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,6 +332,7 @@ static HARMLESS: &[&str] = &[
 /// ("API key"). Only the end of a name decides; that of a very long one is looked at alone.
 pub(crate) fn classify(name: &[u8], before: Option<&[u8]>) -> Option<Strength> {
     let tail = &name[name.len().saturating_sub(128)..];
+    looked(tail.len());
     let mut words = words(tail);
     if words.len() == 1
         && let Some(before) = before

@@ -1,6 +1,6 @@
 //! PEM blocks: whole, on one line with `\n` in it, quoted, and cut short at either end.
 
-use crate::{Kind, bytes, scan::Scan, values::is_mixed};
+use crate::{Kind, bytes, looked::looked, scan::Scan, values::is_mixed};
 
 /// Labels of what may be shown to anybody. A block under any other label is cut.
 static PUBLIC: &[&str] = &[
@@ -78,6 +78,7 @@ pub(crate) fn block(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
 fn next_dashes(text: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while at < text.len() {
+        looked(1);
         if text[at] == b'-' {
             let end = bytes::run(text, at, |b| b == b'-');
             if end - at >= 4 {
@@ -185,6 +186,7 @@ pub(crate) fn tail(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
             line
         };
         let len = gap - line.min(gap);
+        looked(start - line.min(start));
         let fits = len >= LINE || (first && len >= 4 && is_mixed(&text[line..gap]));
         if !fits {
             break;

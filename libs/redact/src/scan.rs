@@ -138,10 +138,33 @@ pub(crate) struct Scan<'a> {
     edits: Vec<Edit>,
     /// End of the last name looked at as a keyword: its other anchors say nothing new.
     pub(crate) named_until: usize,
-    /// End of the last list of cookies.
+    /// Where the last pair of the last list of cookies begins: what precedes it was looked at.
     pub(crate) cookies_until: usize,
-    /// Up to here a run of JWT characters is known to hold no dot.
-    pub(crate) dotless_until: usize,
+    /// The last run looked at as the name of a cookie, and the last as the value of one.
+    pub(crate) cookie_name: Run,
+    pub(crate) cookie_value: Run,
+    /// The last run looked at as the text of an element.
+    pub(crate) element: Run,
+    /// No JSON web token begins before this.
+    pub(crate) no_jwt_until: usize,
+}
+
+/// The last run of bytes of a class: who begins inside of it need not look for its end again.
+#[derive(Default)]
+pub(crate) struct Run {
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    /// As [`bytes::run`], for one class throughout.
+    pub(crate) fn end(&mut self, text: &[u8], from: usize, class: impl Fn(u8) -> bool) -> usize {
+        if !(self.start..self.end).contains(&from) {
+            self.start = from;
+            self.end = bytes::run(text, from, class);
+        }
+        self.end
+    }
 }
 
 impl Scan<'_> {
@@ -182,7 +205,10 @@ pub(crate) fn edits(text: &str) -> Vec<Edit> {
         edits: Vec::new(),
         named_until: 0,
         cookies_until: 0,
-        dotless_until: 0,
+        cookie_name: Run::default(),
+        cookie_value: Run::default(),
+        element: Run::default(),
+        no_jwt_until: 0,
     };
     let mut at = 0;
     while at < text.len() {

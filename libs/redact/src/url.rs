@@ -2,6 +2,7 @@
 
 use crate::{
     Kind, bytes,
+    looked::looked,
     scan::Scan,
     values::{is_random, is_reference, looks_random},
 };
@@ -21,6 +22,7 @@ pub(crate) fn userinfo(scan: &mut Scan<'_>, at: usize) -> Option<usize> {
     let mut colon = None;
     let mut authority_end = None;
     while end < text.len() {
+        looked(1);
         if let Some(len) = bytes::placeholder(text, end).or_else(|| reference(text, end)) {
             end += len;
             continue;

@@ -3,8 +3,12 @@
 use crate::{
     bytes,
     bytes::listed,
-    words::{BENIGN, REMARK, REMARK_FIRST, REQUIREMENT, TECHNICAL},
+    looked::looked,
+    words::{BENIGN, COMMON, REMARK, REMARK_FIRST, REQUIREMENT, STATE, STOOD_FOR, TECHNICAL, VERB},
 };
+
+/// By so much of its beginning a value is judged; one that is cut out goes whole.
+pub(crate) const SAMPLE: usize = 256;
 
 pub(crate) fn is_benign_word(value: &[u8]) -> bool {
     listed(value, BENIGN) || listed(value, TECHNICAL)
@@ -13,6 +17,7 @@ pub(crate) fn is_benign_word(value: &[u8]) -> bool {
 /// A name for a value rather than a value: placeholders, variables, templates, marks in its
 /// stead, addresses of secret stores.
 pub(crate) fn is_reference(value: &[u8]) -> bool {
+    looked(value.len());
     let value = value.trim_ascii();
     if value.is_empty() || bytes::only_placeholders(value) {
         return true;
@@ -125,7 +130,8 @@ pub(crate) fn is_angle(value: &[u8]) -> bool {
     }
 }
 
-/// `your-api-key`, `YOUR_TOKEN_HERE`, `my_password_here`, `insert-token`.
+/// `your-api-key`, `YOUR_TOKEN_HERE`, `my_password_here`, `insert-token`; with blanks in it
+/// only if it says what is to stand there (`enter your password`): passphrases begin so too.
 fn is_stand_in(value: &[u8]) -> bool {
     let starts = ["your", "insert", "enter", "replace", "change", "put", "add"]
         .iter()
@@ -138,6 +144,8 @@ fn is_stand_in(value: &[u8]) -> bool {
     let joined = value
         .iter()
         .all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b' ' | b'.'));
+    let says = |word: &[u8]| STOOD_FOR.iter().any(|end| bytes::ends_with(word, end));
+    let starts = starts && (!value.contains(&b' ') || value.split(|b| *b == b' ').any(says));
     joined && (starts || bytes::ends_with(value, "_here") || bytes::ends_with(value, "-here"))
 }
 
@@ -151,6 +159,7 @@ fn is_address(value: &[u8]) -> bool {
 
 /// A path of plain segments: `/run/secrets/db_password`, `./token.txt`, `C:\keys`.
 pub(crate) fn is_path(value: &[u8]) -> bool {
+    looked(value.len());
     let rooted = value.starts_with(b"/")
         || value.starts_with(b"./")
         || value.starts_with(b"~/")
@@ -166,6 +175,7 @@ pub(crate) fn is_path(value: &[u8]) -> bool {
 
 /// A plain word of prose: letters, perhaps with an apostrophe or a hyphen, no capitals inside.
 pub(crate) fn is_plain_word(word: &[u8]) -> bool {
+    looked(word.len());
     let word = word.trim_ascii_end();
     let mut letters = 0;
     for (i, b) in word.iter().enumerate() {
@@ -226,6 +236,9 @@ pub(crate) enum Plain {
 /// More plain words than this are no passphrase.
 const PHRASE: usize = 40;
 
+/// A token longer than this is no plain word with the marks of a sentence round it.
+const TOKEN: usize = 64;
+
 /// Looks at the rest of a line that begins with a plain word. At most the first words are
 /// looked at, unless they all are plain.
 pub(crate) fn plain(line: &[u8]) -> Plain {
@@ -234,10 +247,11 @@ pub(crate) fn plain(line: &[u8]) -> Plain {
     let mut linked = false;
     let mut at = 0;
     while at < line.len() && count < PHRASE {
-        let stop = bytes::run(line, at, |b| !b.is_ascii_whitespace());
+        let near = &line[..line.len().min(at + TOKEN)];
+        let stop = bytes::run(near, at, |b| !b.is_ascii_whitespace());
         let token = &line[at..stop];
         let word = bare(token);
-        if !is_plain_word(word) {
+        if token.len() == TOKEN || !is_plain_word(word) {
             linked |= count > 0;
             break;
         }
@@ -273,23 +287,52 @@ fn is_thanks(word: &[u8]) -> bool {
     )
 }
 
-/// Whether a quoted value is a requirement in words.
+/// Whether a quoted value is a requirement in words (`"must be at least 8 characters"`):
+/// nothing but words, of which the first is one that requirements begin with. Passphrases
+/// begin with some of those words too; behind them a verb has to follow soon.
 pub(crate) fn is_requirement(value: &[u8]) -> bool {
-    let mut words = value.split(|b| *b == b' ').filter(|word| !word.is_empty());
+    looked(value.len());
+    let mut words = value
+        .split(|b| *b == b' ')
+        .map(|word| bare(word.strip_prefix(b"(").unwrap_or(word)))
+        .filter(|word| !word.is_empty());
+    let Some(first) = words.next() else {
+        return false;
+    };
+    if !listed(first, REQUIREMENT) || words.clone().next().is_none() {
+        return false;
+    }
     words
-        .next()
-        .is_some_and(|first| listed(bare(first), REQUIREMENT))
-        && words.clone().count() >= 1
-        && words
-            .clone()
-            .filter(|word| is_plain_word(bare(word)))
-            .count()
-            * 2
-            >= words.count()
+        .clone()
+        .all(|word| is_plain_word(word) || is_count(word))
+        && (!listed(first, COMMON) || has_verb(words))
+}
+
+/// Whether a verb of requirements is among the next words; "is" is one only before the word
+/// that says what is wrong ("this is required", not "this is my passphrase").
+fn has_verb<'a>(words: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
+    let next = words.clone().skip(1);
+    words
+        .zip(next.map(Some).chain([None]))
+        .take(5)
+        .any(|(word, next)| {
+            listed(word, VERB)
+                || (listed(word, &["is", "are", "was", "were"])
+                    && next.is_some_and(|next| listed(next, STATE)))
+        })
+}
+
+/// `8`, `12-64`: a number of characters or of days.
+fn is_count(word: &[u8]) -> bool {
+    word.len() <= 7
+        && word
+            .split(|b| *b == b'-')
+            .all(|part| (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether a value has capitals inside, or digits among letters: no word of prose has.
 pub(crate) fn is_mixed(value: &[u8]) -> bool {
+    looked(value.len());
     let digit = value.iter().any(u8::is_ascii_digit);
     let letter = value.iter().any(u8::is_ascii_alphabetic);
     let lower = value.iter().any(u8::is_ascii_lowercase);
@@ -300,8 +343,8 @@ pub(crate) fn is_mixed(value: &[u8]) -> bool {
 /// Whether a value looks drawn by lot: letters and digits change places often. Names put
 /// together of words and numbers (`gpt-4o-mini`, `2025-11-08T10:00`) do not.
 pub(crate) fn looks_random(value: &[u8]) -> bool {
-    const SAMPLE: usize = 256;
     let value = &value[..value.len().min(SAMPLE)];
+    looked(value.len());
     if value.len() < 8 {
         return false;
     }
@@ -321,6 +364,7 @@ pub(crate) fn is_random(value: &[u8]) -> bool {
     if listed(value, TECHNICAL) || is_uuid(value) || value.len() < 6 {
         return false;
     }
+    looked(value.len());
     let digit = value.iter().any(u8::is_ascii_digit);
     let letter = value.iter().any(u8::is_ascii_alphabetic);
     let mark = value.iter().any(|b| {

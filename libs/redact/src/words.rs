@@ -300,6 +300,89 @@ pub(crate) static REQUIREMENT: &[&str] = &[
     "incorrect",
 ];
 
+/// Those of [`REQUIREMENT`] that any sentence may begin with, a passphrase included.
+pub(crate) static COMMON: &[&str] = &["the", "this", "your", "no", "not", "can"];
+
+/// Verbs by which a sentence is told to be a requirement or a report.
+pub(crate) static VERB: &[&str] = &[
+    "must",
+    "should",
+    "shall",
+    "may",
+    "might",
+    "will",
+    "would",
+    "cannot",
+    "can't",
+    "could",
+    "has",
+    "have",
+    "had",
+    "be",
+    "been",
+    "does",
+    "do",
+    "don't",
+    "doesn't",
+    "isn't",
+    "needs",
+    "expires",
+    "expired",
+    "required",
+    "needed",
+    "match",
+    "contain",
+    "contains",
+    "rotated",
+    "stored",
+    "issued",
+    "validated",
+    "verified",
+    "encrypted",
+    "hashed",
+];
+
+/// What a requirement or a report says a value is.
+pub(crate) static STATE: &[&str] = &[
+    "too",
+    "not",
+    "required",
+    "missing",
+    "invalid",
+    "incorrect",
+    "wrong",
+    "expired",
+    "empty",
+    "blank",
+    "optional",
+    "mandatory",
+    "needed",
+    "unknown",
+    "unset",
+    "never",
+    "rotated",
+    "revoked",
+    "stored",
+    "hashed",
+    "encrypted",
+    "used",
+    "weak",
+];
+
+/// Endings of what a stand-in of several words stands for.
+pub(crate) static STOOD_FOR: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "key",
+    "keys",
+    "credentials",
+    "value",
+    "here",
+];
+
 /// Names with digits in them that are no secrets.
 pub(crate) static TECHNICAL: &[&str] = &[
     "sha1",
