@@ -349,7 +349,7 @@ impl<'a> Edit<'a> {
             story_id: row.story_id.clone(),
             decision_id: row.decision_id.clone(),
             title: title.chars().take(TITLE_IN_EVENT).collect(),
-            decision_type: row.decision_type.clone(),
+            decision_type: self.scene.redacted(&row.decision_type),
             status: row.status.as_str().to_owned(),
             decided_by,
             affects: row.affects.clone(),

@@ -27,7 +27,7 @@ async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
     let payload = json!({
         "title": "Use queues; password=hunter2hunter2",
         "rationale": "They decouple.",
-        "decision_type": "ARCHITECTURE",
+        "decision_type": "ARCHITECTURE token=hunter2hunter2",
         "alternatives": ["Polling"],
         "affects": [task_id],
     });
@@ -133,6 +133,9 @@ async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
         title.starts_with("Use queues") && !title.contains("hunter2"),
         "{title}"
     );
+    let kind = said.body["decision_type"].as_str().unwrap();
+    assert!(kind.starts_with("ARCHITECTURE"), "{kind}");
+    assert!(!said.body.to_string().contains("hunter2"), "{}", said.body);
     assert_eq!(said.body["affects"], json!([task_id]));
     replica.stop().await;
 }
