@@ -403,7 +403,10 @@ payloads! {
         /// The roles.
         #[serde(default)]
         roles: Vec<String>,
-        /// What was wrong; empty after success.
+        /// Remarks: what could not be read, or was left out.
+        #[serde(default)]
+        warnings: Vec<String>,
+        /// What was wrong, packs that could not be kept included; empty after success.
         #[serde(default)]
         error: String,
         /// The event that asked.

@@ -149,6 +149,8 @@ edges! {
     Supersedes = "SUPERSEDES": Context,
     /// Decision → the Decision it was weighed against
     AlternativeOf = "ALTERNATIVE_OF": Context,
+    /// Story → the Event that keeps who changed its context, how and why
+    HasRecord = "HAS_RECORD": Context,
 }
 
 /// Which node: its kind and its id. Written `Label/id` in stores and errors.

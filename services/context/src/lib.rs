@@ -140,7 +140,6 @@ pub fn app(deps: &Deps, config: &Config) -> Result<Arc<App>, StartError> {
     Ok(Arc::new(App {
         store: deps.store.clone(),
         committer: deps.committer.clone(),
-        cache: deps.cache.clone(),
         clock: deps.clock.clone(),
         ids: deps.ids.clone(),
         tasks: deps.tasks.clone(),

@@ -63,6 +63,26 @@ pub fn viewer(call: &Call, named: Option<Role>) -> Result<Role, Fault> {
     Ok(role_of(call, named)?.unwrap_or(Role::Po))
 }
 
+/// The agent that holds for a call: the one it names, if that is the caller or the caller acts
+/// for others; without one the caller; without identities whatever is named.
+///
+/// # Errors
+/// [`Fault::Denied`] for an agent that the caller may not act for.
+pub fn agent_of(call: &Call, named: String) -> Result<String, Fault> {
+    let Some(roles) = &call.principal.roles else {
+        return Ok(named);
+    };
+    let own = call.principal.id.to_string();
+    if named.is_empty() || named == own {
+        return Ok(own);
+    }
+    if roles.contains(&Role::Orchestrator) {
+        return Ok(named);
+    }
+    let message = format!("the caller may not act for {named}; the role orchestrator may");
+    Err(Fault::denied(Reason::RoleNotAllowed, message))
+}
+
 /// Who is written down as the one who did it: the verified caller, else `given`, else the
 /// service itself.
 pub fn actor(call: &Call, given: &str) -> String {
@@ -118,6 +138,20 @@ mod tests {
             viewer(&nobody, None).unwrap_err().code(),
             Code::InvalidArgument
         );
+    }
+
+    #[test]
+    fn an_identity_binds_the_agent() {
+        let named = |roles: Option<&[Role]>, name: &str| agent_of(&call(roles), name.to_owned());
+        let qa: Option<&[Role]> = Some(&[Role::Qa]);
+        assert_eq!(named(qa, "").unwrap(), "ana");
+        assert_eq!(named(qa, "ana").unwrap(), "ana");
+        let refused = named(qa, "agent-7").unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        let acts = named(Some(&[Role::Orchestrator]), "agent-7");
+        assert_eq!(acts.unwrap(), "agent-7");
+        assert_eq!(named(None, "agent-7").unwrap(), "agent-7");
+        assert_eq!(named(None, "").unwrap(), "");
     }
 
     #[test]

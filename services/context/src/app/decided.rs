@@ -3,11 +3,12 @@
 //! A decision that comes without an id is named after its task and its place, so that the same
 //! council is never written down twice. When two councils about one task are told, the later one
 //! speaks for it, in whatever order they are heard; but what was judged or changed since stays
-//! as it is.
+//! as it is. Judged it is from the moment that planning has the verdict, whenever that is heard:
+//! the product owner judged what was there then, and no other text may come under the verdict.
 
-use fleet_graph::NodeKey;
+use fleet_graph::{Guard, NodeKey};
 use fleet_service::{Fault, Found};
-use fleet_types::{DecisionId, TaskId};
+use fleet_types::{DecisionId, StoryId, TaskId};
 
 use super::heard::Heard;
 use super::{Edit, NewDecision, Scene, ends};
@@ -27,9 +28,9 @@ pub struct Decided {
 
 impl Decided {
     /// What has to be read for it.
-    pub(super) fn keys(&self) -> Vec<NodeKey> {
+    pub(super) fn keys(&self, story: &StoryId) -> Vec<NodeKey> {
         let mut keys = ends::keys(&self.new.affects, []);
-        keys.push(rows::decision(&self.id));
+        keys.extend([rows::decision(&self.id), rows::review(story, &self.id)]);
         keys
     }
 
@@ -56,10 +57,12 @@ impl Decided {
                 && row.changed_by_role.is_empty()
                 && row.deleted_at.is_none()
                 && !row.source_event.is_empty();
-            if !untouched || ours <= theirs {
+            let review = rows::review(&heard.story_id, &self.id);
+            if !untouched || ours <= theirs || found.node(&review).is_some() {
                 tracing::info!(decision = %self.id, event = heard.event, "the decision that is there stands");
                 return Ok(());
             }
+            edit.guard(Guard::Absent(review));
         }
         let mut row = self.new.row(&heard.story_id, &self.id, scene);
         row.created_at = heard.at;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use fleet_events::payload::{ContextUpdated, DecisionAdded};
-use fleet_graph::{Commit, EdgeType, EdgeWrite, NodeKey, NodeWrite, Versioned, props};
+use fleet_graph::{Commit, EdgeType, EdgeWrite, Guard, NodeKey, NodeWrite, Versioned, props};
 use fleet_types::StoryId;
 
 use super::Scene;
@@ -98,7 +98,8 @@ impl<'a> Edit<'a> {
     /// little more.
     pub fn size(&self) -> (usize, usize) {
         let commit = &self.commit;
-        let writes = commit.nodes.len() + commit.edges.len() + commit.events.len();
+        let writes =
+            commit.guards.len() + commit.nodes.len() + commit.edges.len() + commit.events.len();
         let bytes = |write: &NodeWrite| match write {
             NodeWrite::Create { props, .. } | NodeWrite::Update { props, .. } => {
                 let texts = props.values().map(|value| match value {
@@ -115,6 +116,11 @@ impl<'a> Edit<'a> {
         };
         let said: usize = commit.events.iter().map(|e| e.payload.len()).sum();
         (writes, commit.nodes.iter().map(bytes).sum::<usize>() + said)
+    }
+
+    /// Something that has to hold for the change to happen.
+    pub fn guard(&mut self, guard: Guard) {
+        self.commit.guard(guard);
     }
 
     /// Says that something changed that is not context's own.
@@ -203,13 +209,13 @@ impl<'a> Edit<'a> {
         self.touch(format!("decision:{}", row.decision_id), content);
     }
 
-    /// Writes the record of a change: part of it, not news of its own.
-    pub fn append(&mut self, mut row: EventRow) {
-        row.tokens_description = self.scene.count(&row.description);
-        row.tokens_by = self.scene.policies.counted_by();
+    /// Writes the record of a change: part of it, not news of its own. It is for who looks into
+    /// the store: it names what not every role may see, so it is no milestone, and no tokens of
+    /// it are counted.
+    pub fn append(&mut self, row: &EventRow) {
         let key = rows::event(&row.story_id, &row.event_id);
         let ord = rows::ord(row.at, &row.event_id);
-        self.put(None, key, EdgeType::HasEvent, ord, props(&row));
+        self.put(None, key, EdgeType::HasRecord, ord, props(row));
     }
 
     /// Writes something that happened.
@@ -349,7 +355,7 @@ impl<'a> Edit<'a> {
             story_id: row.story_id.clone(),
             decision_id: row.decision_id.clone(),
             title: title.chars().take(TITLE_IN_EVENT).collect(),
-            decision_type: row.decision_type.clone(),
+            decision_type: self.scene.redacted(&row.decision_type),
             status: row.status.as_str().to_owned(),
             decided_by,
             affects: row.affects.clone(),

@@ -66,7 +66,9 @@ impl Command for Heard {
         for news in &self.news {
             match news {
                 News::Judged(decision, ..) => keys.push(rows::decision(decision)),
-                News::Decided(decided) => keys.extend(decided.iter().flat_map(Decided::keys)),
+                News::Decided(decided) => {
+                    keys.extend(decided.iter().flat_map(|d| d.keys(&self.story_id)));
+                }
                 News::Created | News::Touched(_) | News::Happened(_) => {}
             }
         }
@@ -125,7 +127,8 @@ impl Heard {
         }
     }
 
-    /// A verdict holds if the decision can still be judged; otherwise it is passed over.
+    /// A verdict holds whatever else was made of the decision, unless it was deleted; what
+    /// followed from the verdict since stays.
     fn judge(
         &self,
         edit: &mut Edit<'_>,
@@ -142,7 +145,8 @@ impl Heard {
                 &self.story_id,
             ));
         }
-        if row.deleted_at.is_some() || !row.status.may_become(status) {
+        let status = row.status.under(status);
+        if row.deleted_at.is_some() || row.status == status {
             return Ok(());
         }
         let mut after = row.clone();

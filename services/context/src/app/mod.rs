@@ -19,7 +19,6 @@ mod update;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fleet_cache::Cache;
 use fleet_events::{Committer, Origin};
 use fleet_graph::{Commit, CommitError, Deadline, Store};
 use fleet_service::{Fault, Races, Tasks};
@@ -48,8 +47,6 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// For changes.
     pub committer: Committer,
-    /// For what can be made again.
-    pub cache: Arc<dyn Cache>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids and jitter.
@@ -97,7 +94,7 @@ impl App {
     }
 
     /// What a decision sees, as of now.
-    pub fn scene(&self, origin: Origin, deadline: Deadline) -> Scene {
+    pub(crate) fn scene(&self, origin: Origin, deadline: Deadline) -> Scene {
         Scene {
             store: self.store.clone(),
             ids: self.ids.clone(),

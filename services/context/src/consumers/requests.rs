@@ -24,6 +24,10 @@ const SUCCESS: &str = "success";
 const ERROR: &str = "error";
 /// How much of a wrong id an answer gives back, in characters.
 const SHOWN_CHARS: usize = 128;
+/// Longest error or remark of an answer, in characters.
+const MOST_CHARS: usize = 4_000;
+/// Most remarks of an answer.
+const MOST_REMARKS: usize = 100;
 
 /// Handler of the consumer `context-requests`.
 pub struct Requests(pub Arc<App>);
@@ -73,6 +77,10 @@ impl Requests {
             Err(fault) => Err(fault),
         };
         match packs {
+            Ok(packs) if packs.bundle_id.is_empty() => {
+                self.say(event, deadline, |scene| not_kept(event, scene, &packs))
+                    .await
+            }
             Ok(packs) => {
                 self.say(event, deadline, |scene| rehydrated(event, scene, &packs))
                     .await
@@ -196,7 +204,7 @@ fn not_updated(event: &Event, scene: &Scene, fault: &Fault) -> OutboxEvent {
         version: 0,
         hash: String::new(),
         warnings: Vec::new(),
-        error: words(scene, fault),
+        error: words(scene, &fault.to_string()),
         request: event.id.to_string(),
         timestamp: scene.now,
     };
@@ -217,6 +225,7 @@ fn rehydrated(event: &Event, scene: &Scene, packs: &pb::RehydrateSessionResponse
         impacts: count(stats.impacts),
         events: count(stats.events),
         roles: stats.roles,
+        warnings: remarks(scene, &packs.warnings),
         error: String::new(),
         request: event.id.to_string(),
         timestamp: scene.now,
@@ -225,6 +234,16 @@ fn rehydrated(event: &Event, scene: &Scene, packs: &pb::RehydrateSessionResponse
 }
 
 fn not_rehydrated(event: &Event, scene: &Scene, fault: &Fault) -> OutboxEvent {
+    no_packs(event, scene, words(scene, &fault.to_string()), Vec::new())
+}
+
+/// Packs that nobody can fetch are none: their warnings say why.
+fn not_kept(event: &Event, scene: &Scene, packs: &pb::RehydrateSessionResponse) -> OutboxEvent {
+    let error = "the packs are not kept; ask for fewer roles, or again later".to_owned();
+    no_packs(event, scene, error, remarks(scene, &packs.warnings))
+}
+
+fn no_packs(event: &Event, scene: &Scene, error: String, warnings: Vec<String>) -> OutboxEvent {
     let said = RehydrateAnswered {
         case_id: named(event, "case_id"),
         status: ERROR.to_owned(),
@@ -236,7 +255,8 @@ fn not_rehydrated(event: &Event, scene: &Scene, fault: &Fault) -> OutboxEvent {
         impacts: 0,
         events: 0,
         roles: Vec::new(),
-        error: words(scene, fault),
+        warnings,
+        error,
         request: event.id.to_string(),
         timestamp: scene.now,
     };
@@ -244,7 +264,13 @@ fn not_rehydrated(event: &Event, scene: &Scene, fault: &Fault) -> OutboxEvent {
 }
 
 /// What was wrong, without secrets, not endless.
-fn words(scene: &Scene, fault: &Fault) -> String {
-    let words = scene.redacted(&fault.to_string());
-    words.chars().take(4_000).collect()
+fn words(scene: &Scene, said: &str) -> String {
+    let words = scene.redacted(said);
+    words.chars().take(MOST_CHARS).collect()
+}
+
+/// Remarks, likewise.
+fn remarks(scene: &Scene, warnings: &[String]) -> Vec<String> {
+    let first = warnings.iter().take(MOST_REMARKS);
+    first.map(|warning| words(scene, warning)).collect()
 }

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::heard::Heard;
 use super::items;
-use super::version::{Seen, context_key, digest_of, graph_version};
+use super::version::{Seen, digest_of, graph_version};
 use crate::domain::{Entity, Item, Key};
+use crate::rows;
 
 const UPDATED: &str = "context.events.updated";
 
@@ -210,7 +211,7 @@ impl Hub {
             (false, None, Some(plan)) => vec![format!("plan:{plan}")],
             (false, None, None) => vec![format!("story:{story}")],
         };
-        let mut keys = vec![context_key(&story)];
+        let mut keys = vec![rows::context(&story)];
         let words: Vec<(String, Option<usize>)> = words
             .into_iter()
             .take(MOST_CHANGED)

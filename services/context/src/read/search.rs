@@ -14,10 +14,10 @@ use fleet_proto::context::v1 as pb;
 use fleet_service::{Call, Fault, Reason};
 use fleet_types::{Role, StoryId, Violations};
 
-use super::version::story_key;
 use super::{items, show};
 use crate::app::{App, caller};
 use crate::domain::{Item, View, Viewer};
+use crate::rows;
 
 const USUAL: usize = 20;
 const MOST: i32 = 100;
@@ -155,7 +155,7 @@ async fn known(
     let Some(story) = viewer.story else {
         return Ok(Ok(()));
     };
-    let found = app.store.get(&[story_key(story)], deadline).await?;
+    let found = app.store.get(&[rows::story(story)], deadline).await?;
     let Some(node) = found.into_iter().next().flatten() else {
         return Ok(Err(Fault::not_found("story", story)));
     };

@@ -16,7 +16,7 @@ use fleet_types::StoryId;
 use super::items::{self, Corrupt, Light};
 use super::metrics::ReadMetrics;
 use super::stories::Remembered;
-use super::version::{digest_of, graph_version, story_key};
+use super::version::{digest_of, graph_version};
 use crate::app::App;
 use crate::domain::{Entity, Item, Key, Policies, RelationKind, StoryGraph};
 
@@ -114,7 +114,7 @@ fn sketch_of(story: &StoryId, lightly: &Lightly) -> Sketch {
         .collect();
     branches.push(Branch::new(vec![(EdgeType::HasContext, Direction::Out)]));
     Sketch {
-        root: story_key(story),
+        root: crate::rows::story(story),
         branches,
     }
 }

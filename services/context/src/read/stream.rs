@@ -14,9 +14,10 @@ use tonic::Status;
 
 use super::hub::{Change, Hub, Seat, Told, WITHIN, phase_of};
 use super::items;
-use super::version::{context_key, digest_of, graph_version, story_key};
+use super::version::{digest_of, graph_version};
 use crate::app::{App, caller};
 use crate::domain::{Policies, Viewer};
+use crate::rows;
 
 /// What a caller of StreamContextUpdates gets.
 pub(crate) type Updates = ReceiverStream<Result<pb::StreamContextUpdatesResponse, Status>>;
@@ -85,7 +86,7 @@ impl Watcher {
         digest
             .paths
             .push(vec![(EdgeType::HasDecision, Direction::Out)]);
-        let keys = [story_key(&self.story), context_key(&self.story)];
+        let keys = [rows::story(&self.story), rows::context(&self.story)];
         let (mut digested, nodes) = store.digest(&digest, &keys, deadline).await?;
         let decisions = digested.paths.pop().unwrap_or_default().nodes;
         let version = graph_version(&digested);

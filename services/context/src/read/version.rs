@@ -1,7 +1,9 @@
 //! The versions of everything that a story's context is made of, as one read gives them.
 
-use fleet_graph::{Digest, Digested, Direction, EdgeType, Label, NodeKey, Path};
+use fleet_graph::{Digest, Digested, Direction, EdgeType, Path};
 use fleet_types::StoryId;
+
+use crate::rows;
 
 /// The ways from a story to what its version covers, in the order of the version's numbers:
 /// tasks, their runs, plans, the context itself, verdicts on decisions. Decisions, milestones,
@@ -26,19 +28,9 @@ const SUMS_ONLY: usize = 3;
 /// What a digest has to ask for.
 pub(crate) fn digest_of(story: &StoryId) -> Digest {
     Digest {
-        root: story_key(story),
+        root: rows::story(story),
         paths: paths().to_vec(),
     }
-}
-
-/// Key of a story.
-pub(crate) fn story_key(story: &StoryId) -> NodeKey {
-    NodeKey::new(Label::Story, story.as_str())
-}
-
-/// Key of a story's context.
-pub(crate) fn context_key(story: &StoryId) -> NodeKey {
-    NodeKey::new(Label::StoryContext, story.as_str())
 }
 
 /// `story.tasks.taskversions.runs.runversions.plans.planversions.context.verdicts`; `None`

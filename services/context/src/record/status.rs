@@ -31,6 +31,26 @@ impl DecisionStatus {
     pub fn may_become(self, next: Self) -> bool {
         self.allowed().contains(&next)
     }
+
+    /// Whether this is what a product owner says of a decision. Planning keeps the verdict, so
+    /// nobody else brings a decision there.
+    pub const fn is_verdict(self) -> bool {
+        matches!(self, Self::Approved | Self::Rejected)
+    }
+
+    /// How a decision stands that was judged: as it does if that can follow the verdict, else
+    /// as the verdict says.
+    pub fn under(self, verdict: Self) -> Self {
+        if verdict.leads_to(self) {
+            self
+        } else {
+            verdict
+        }
+    }
+
+    fn leads_to(self, to: Self) -> bool {
+        self == to || self.allowed().iter().any(|next| next.leads_to(to))
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +71,18 @@ mod tests {
                 let allowed = steps.contains(&(*from, *to));
                 assert_eq!(from.may_become(*to), allowed, "{from} to {to}");
             }
+        }
+    }
+
+    #[test]
+    fn only_what_follows_a_verdict_stands_beside_it() {
+        let approved = [Proposed, Approved, Rejected, Implemented, Deprecated]
+            .map(|status| status.under(Approved));
+        let expected = [Approved, Approved, Approved, Implemented, Deprecated];
+        assert_eq!(approved, expected);
+        for status in DecisionStatus::ALL {
+            assert_eq!(status.under(Rejected), Rejected, "{status}");
+            assert_eq!(status.is_verdict(), [Approved, Rejected].contains(status));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What is stored: the rows that this service writes (`own`), and what it sees of the rows of
-//! planning and workflow (`seen`).
+//! planning (`seen`).
 //!
 //! | label | id | place in listings (`ord`) |
 //! |---|---|---|
@@ -16,7 +16,7 @@ mod own;
 mod seen;
 
 pub use own::{DecisionRow, EventRow, PhaseRow, StoryContextRow, SummaryRow};
-pub use seen::{PlanSeen, ReviewSeen, RunSeen, StorySeen, TaskSeen};
+pub use seen::{ReviewSeen, StorySeen, TaskSeen};
 
 use fleet_graph::{Label, NodeKey};
 use fleet_types::{DecisionId, StoryId, TaskId, Timestamp};
@@ -39,6 +39,11 @@ pub fn context(story: &StoryId) -> NodeKey {
 /// Key of a decision.
 pub fn decision(id: &DecisionId) -> NodeKey {
     NodeKey::new(Label::Decision, id.as_str())
+}
+
+/// Key of the verdict on a decision; planning's.
+pub fn review(story: &StoryId, decision: &DecisionId) -> NodeKey {
+    NodeKey::new(Label::DecisionReview, format!("{story}/{decision}"))
 }
 
 /// Key of something that happened to a story.

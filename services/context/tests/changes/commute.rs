@@ -63,18 +63,52 @@ enum Said {
 
 fn any_said() -> impl Strategy<Value = Said> {
     prop_oneof![
-        Just(Said::Created),
-        any::<u8>().prop_map(Said::Updated),
-        any::<u8>().prop_map(Said::Moved),
-        any::<u8>().prop_map(Said::TaskCreated),
-        any::<u8>().prop_map(Said::PlanApproved),
-        (0..4_u8).prop_map(Said::Council),
-        (0..4_u8).prop_map(Said::Unnamed),
-        (0..4_u8).prop_map(Said::Judged),
-        any::<u8>().prop_map(Said::Dispatched),
-        any::<u8>().prop_map(Said::Done),
-        any::<u8>().prop_map(Said::Worked),
+        1 => Just(Said::Created),
+        1 => any::<u8>().prop_map(Said::Updated),
+        1 => any::<u8>().prop_map(Said::Moved),
+        1 => any::<u8>().prop_map(Said::TaskCreated),
+        1 => any::<u8>().prop_map(Said::PlanApproved),
+        1 => (0..4_u8).prop_map(Said::Council),
+        4 => (0..4_u8).prop_map(Said::Unnamed),
+        2 => (0..6_u8).prop_map(Said::Judged),
+        1 => any::<u8>().prop_map(Said::Dispatched),
+        1 => any::<u8>().prop_map(Said::Done),
+        1 => any::<u8>().prop_map(Said::Worked),
     ]
+}
+
+/// The decision that a verdict is about: one of a council that gave it a name, or from 4 on
+/// one that several councils speak of.
+fn judged(n: u8) -> String {
+    match n.checked_sub(4) {
+        None => format!("DEC-{n}"),
+        Some(place) => format!("DEC-T-1-{place}"),
+    }
+}
+
+/// Approved or rejected.
+fn verdict(n: u8) -> (&'static str, &'static str) {
+    match n % 2 {
+        0 => ("approved", "APPROVED"),
+        _ => ("rejected", "REJECTED"),
+    }
+}
+
+/// A history, how much of it was heard before the product owner judged, that part in any order
+/// with repetitions, and all of it, likewise.
+fn histories() -> impl Strategy<Value = (Vec<Said>, usize, Vec<Said>, Vec<Said>)> {
+    prop::collection::vec(any_said(), 1..14)
+        .prop_flat_map(|history| {
+            let most = history.len();
+            (Just(history), 0..=most)
+        })
+        .prop_flat_map(|(history, before)| {
+            let twice = |said: &[Said]| said.iter().chain(said).copied().collect::<Vec<_>>();
+            let (first, all) = (twice(&history[..before]), twice(&history));
+            let turned = (Just(first).prop_shuffle(), Just(all).prop_shuffle());
+            (Just(history), Just(before), turned)
+        })
+        .prop_map(|(history, before, (first, all))| (history, before, first, all))
 }
 
 /// The event; the same thing is always the same event.
@@ -126,12 +160,12 @@ fn event(said: Said) -> OutboxEvent {
         Said::Judged(n) if n % 2 == 0 => (
             "planning.decision.approved",
             n,
-            json!({"decision_id": format!("DEC-{n}"), "approved_by": "pia", "comment": null}),
+            json!({"decision_id": judged(n), "approved_by": "pia", "comment": null}),
         ),
         Said::Judged(n) => (
             "planning.decision.rejected",
             n,
-            json!({"decision_id": format!("DEC-{n}"), "rejected_by": "pia", "reason": "no"}),
+            json!({"decision_id": judged(n), "rejected_by": "pia", "reason": "no"}),
         ),
         Said::Dispatched(n) => (
             "orchestration.task.dispatched",
@@ -222,6 +256,48 @@ impl Place {
         }
     }
 
+    async fn props_of(&self, key: NodeKey) -> Option<Props> {
+        let found = self.app.store.get(&[key], soon()).await.unwrap();
+        Some(found.into_iter().next().flatten()?.props)
+    }
+
+    /// What a decision says, and how it stands.
+    async fn words(&self, decision: &str) -> Option<(Value, Value)> {
+        let row = self
+            .props_of(NodeKey::new(Label::Decision, decision))
+            .await?;
+        Some((row["title"].clone(), row["status"].clone()))
+    }
+
+    /// Planning takes these verdicts, on the decisions that are there; gives what they say.
+    async fn judge(&self, said: &[Said]) -> BTreeMap<u8, Value> {
+        let mut done = BTreeMap::new();
+        for said in said {
+            let Said::Judged(n) = *said else { continue };
+            let Some((title, _)) = self.words(&judged(n)).await else {
+                continue;
+            };
+            if done.insert(n, title).is_some() {
+                continue;
+            }
+            let at = Timestamp::from_millis(0);
+            let mut commit = Commit::new(SystemIds.uuid(), Owner::Planning, at);
+            let review = NodeKey::new(Label::DecisionReview, format!("s-1/{}", judged(n)));
+            let row = json!({
+                "story_id": "s-1", "decision_id": judged(n), "verdict": verdict(n).0,
+                "by": "pia", "words": "", "at": at.rfc3339(),
+            });
+            commit.create(review.clone(), "1", props(row));
+            commit.relate(
+                NodeKey::new(Label::Story, "s-1"),
+                EdgeType::HasReview,
+                review,
+            );
+            self.app.store.commit(&commit, soon()).await.unwrap();
+        }
+        done
+    }
+
     /// Everything that there is about the story, but when this process wrote it.
     async fn state(
         &self,
@@ -287,10 +363,7 @@ proptest! {
 
     #[test]
     fn any_order_with_repetitions_ends_in_the_same_state(
-        (history, turned) in prop::collection::vec(any_said(), 1..14).prop_flat_map(|history| {
-            let twice: Vec<Said> = history.iter().chain(&history).copied().collect();
-            (Just(history), Just(twice).prop_shuffle())
-        })
+        (history, before, first, turned) in histories()
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -298,17 +371,87 @@ proptest! {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let events = |said: &[Said]| said.iter().map(|said| event(*said)).collect::<Vec<_>>();
+            let unjudged = |said: &&Said| !matches!(said, Said::Judged(_));
+            let heard_before = |said: &[Said]| -> Vec<OutboxEvent> {
+                said.iter().filter(unjudged).map(|said| event(*said)).collect()
+            };
             let (one, two) = (Place::new().await, Place::new().await);
+            one.hear_all(&heard_before(&history[..before])).await;
+            two.hear_all(&heard_before(&first)).await;
+            // The product owner sees the same, and judges it; that is heard some time later.
+            let seen = one.judge(&history).await;
+            assert_eq!(two.judge(&history).await, seen);
+            // Of what several councils speak of, only what is there is judged.
+            let events = |said: &[Said]| -> Vec<OutboxEvent> {
+                let said = said.iter().filter(|said| match said {
+                    Said::Judged(n) => *n < 4 || seen.contains_key(n),
+                    _ => true,
+                });
+                said.map(|said| event(*said)).collect()
+            };
             one.hear_all(&events(&history)).await;
             two.hear_all(&events(&turned)).await;
-            let (first, second) = (one.state().await, two.state().await);
-            assert_eq!(first, second);
+            let (state, other) = (one.state().await, two.state().await);
+            assert_eq!(state, other);
+            for (n, title) in &seen {
+                let expected = (title.clone(), Value::from(verdict(*n).1));
+                assert_eq!(one.words(&judged(*n)).await, Some(expected));
+            }
             // And once more: nothing.
             one.hear_all(&events(&turned)).await;
-            assert_eq!(one.state().await, first);
+            assert_eq!(one.state().await, state);
             one.close().await;
             two.close().await;
         });
     }
+}
+
+#[tokio::test]
+async fn a_verdict_stays_on_the_text_that_was_judged() {
+    for heard in [
+        [Said::Judged(4), Said::Unnamed(2)],
+        [Said::Unnamed(2), Said::Judged(4)],
+    ] {
+        let place = Place::new().await;
+        place.hear_all(&[event(Said::Unnamed(1))]).await;
+        place.judge(&heard).await;
+        place.hear_all(&heard.map(event)).await;
+        let stands = (json!("Unnamed 1"), json!("APPROVED"));
+        assert_eq!(place.words("DEC-T-1-0").await, Some(stands), "{heard:?}");
+        // Of the same councils, what was not judged is the later one's.
+        let other = place.words("DEC-T-1-1").await;
+        assert_eq!(other, Some((json!("Unnamed 2 too"), json!("PROPOSED"))));
+        place.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_holds_whatever_the_status_was() {
+    let place = Place::new().await;
+    let cases = [
+        (0, "REJECTED", "APPROVED"),
+        (1, "APPROVED", "REJECTED"),
+        (2, "IMPLEMENTED", "IMPLEMENTED"),
+        (3, "IMPLEMENTED", "REJECTED"),
+    ];
+    for (n, put, held) in cases {
+        place.hear_all(&[event(Said::Council(n))]).await;
+        let key = NodeKey::new(Label::Decision, judged(n));
+        let found = place
+            .app
+            .store
+            .get(std::slice::from_ref(&key), soon())
+            .await;
+        let mut node = found.unwrap().remove(0).unwrap();
+        node.props.insert("status".to_owned(), put.into());
+        let at = Timestamp::from_millis(0);
+        let mut commit = Commit::new(SystemIds.uuid(), Owner::Context, at);
+        commit.update(key, node.version, "1", node.props);
+        place.app.store.commit(&commit, soon()).await.unwrap();
+        place.judge(&[Said::Judged(n)]).await;
+        place.hear_all(&[event(Said::Judged(n))]).await;
+        let (_, status) = place.words(&judged(n)).await.unwrap();
+        assert_eq!(status, held, "{put}");
+    }
+    place.close().await;
 }

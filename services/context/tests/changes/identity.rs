@@ -92,5 +92,31 @@ async fn callers_act_in_their_own_roles(world: &World) {
     client.update_context(request).await.unwrap();
     let node = key(Label::Decision, &format!("{id}-2"));
     assert_eq!(replica.prop(node, "author_role").await, "architect");
+
+    let won = |agent: &str| pb::AddProjectDecisionRequest {
+        story_id: story_id.clone(),
+        decision_type: "TECHNICAL".into(),
+        title: "x".into(),
+        metadata: [("winner".to_owned(), agent.to_owned())].into(),
+        ..Default::default()
+    };
+    let denied = client
+        .add_project_decision(by("dora", &["developer"], won("agent-7")))
+        .await;
+    refused(
+        denied,
+        Code::PermissionDenied,
+        "ROLE_NOT_ALLOWED",
+        &["agent-7"],
+    );
+    for (caller, role, agent) in [
+        ("dora", "developer", "dora"),
+        ("otto", "orchestrator", "agent-7"),
+    ] {
+        let request = by(caller, &[role], won(agent));
+        let added = client.add_project_decision(request).await.unwrap();
+        let node = key(Label::Decision, &added.into_inner().decision_id);
+        assert_eq!(replica.prop(node, "author_agent").await, agent);
+    }
     replica.stop().await;
 }

@@ -1,5 +1,11 @@
 //! Requests by event are answered by event, once, also when they are refused.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fleet_cache::{Cache, CacheError, Key, Stored};
 use fleet_graph::Label;
 use serde_json::{Value, json};
 
@@ -10,6 +16,7 @@ on_every_backend!(
     updates_are_answered_in_the_commit_of_their_effect,
     refusals_are_answers,
     packs_are_put_together_and_kept,
+    packs_that_cannot_be_kept_are_no_success,
 );
 
 const UPDATE: &str = "context.update.request";
@@ -136,5 +143,63 @@ async fn packs_are_put_together_and_kept(world: &World) {
     let answer = heard.until("context.rehydrate.response", of).await;
     assert_eq!(answer.body["status"], "error");
     assert_eq!(answer.body["case_id"], "s-none");
+    replica.stop().await;
+}
+
+/// A cache that is away.
+struct Gone;
+
+#[async_trait]
+impl Cache for Gone {
+    fn name(&self) -> &'static str {
+        "gone"
+    }
+
+    async fn get(&self, _: &Key, within: Duration) -> Result<Option<Bytes>, CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+
+    async fn set(
+        &self,
+        _: &Key,
+        _: Bytes,
+        _: Duration,
+        within: Duration,
+    ) -> Result<Stored, CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+
+    async fn delete(&self, _: &Key, within: Duration) -> Result<(), CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+
+    async fn ping(&self, within: Duration) -> Result<(), CacheError> {
+        Err(CacheError::Timeout(within))
+    }
+}
+
+async fn packs_that_cannot_be_kept_are_no_success(world: &World) {
+    let replica = world.replica().await;
+    let story_id = story(&replica).await;
+    let mut deps = replica.deps.clone();
+    deps.cache = Arc::new(Gone);
+    let app = fleet_context::app(&deps, &crate::world::impatient()).unwrap();
+    let mut heard = replica.listen_to_context().await;
+    let event = raw(
+        "context.rehydrate.request",
+        &json!({"case_id": story_id, "roles": ["qa"]}),
+    );
+    crate::commute::hear(&app, &event).await.unwrap();
+    let of = |said: &Value| said["request"] == event.id.as_str();
+    let answer = heard.until("context.rehydrate.response", of).await;
+    assert_eq!(answer.body["status"], "error", "{}", answer.body);
+    assert_eq!(
+        (&answer.body["bundle_id"], &answer.body["packs_count"]),
+        (&json!(""), &json!(0))
+    );
+    let error = answer.body["error"].as_str().unwrap();
+    assert!(error.contains("not kept"), "{error}");
+    let warning = answer.body["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("cache is away"), "{warning}");
     replica.stop().await;
 }

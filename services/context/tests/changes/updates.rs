@@ -1,18 +1,22 @@
 //! UpdateContext: what it writes, all of it or nothing.
 
 use fleet_graph::{EdgeType, Label};
+use fleet_proto::context::v1 as pb;
+use fleet_proto::planning::v2 as planning;
 use serde_json::json;
 use tonic::Code;
 
 use crate::ask::{apply, change, create, fields, key, refused, story, task, update, version};
-use crate::world::{World, on_every_backend};
+use crate::world::{Replica, World, eventually, on_every_backend};
 
 on_every_backend!(
     what_is_created_is_there_with_its_parents_and_its_news,
     things_are_created_changed_and_deleted_for_good,
     the_record_of_a_change_is_nobodys_to_change,
+    records_of_changes_are_no_milestones,
     one_wrong_change_and_nothing_happens,
     the_status_of_a_decision_follows_its_machine,
+    only_the_product_owner_judges,
     the_same_changes_have_the_same_hash,
     two_hundred_changes_are_one_commit_and_more_are_refused,
 );
@@ -27,7 +31,7 @@ async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
     let payload = json!({
         "title": "Use queues; password=hunter2hunter2",
         "rationale": "They decouple.",
-        "decision_type": "ARCHITECTURE",
+        "decision_type": "ARCHITECTURE token=hunter2hunter2",
         "alternatives": ["Polling"],
         "affects": [task_id],
     });
@@ -97,7 +101,7 @@ async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
         "{counted_by}"
     );
 
-    let events = replica.children(parent, EdgeType::HasEvent).await;
+    let events = replica.children(parent, EdgeType::HasRecord).await;
     let records: Vec<_> = events
         .iter()
         .filter(|node| node.props["event_type"] == "context_updated")
@@ -107,7 +111,7 @@ async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
     let words = record["description"].as_str().unwrap();
     assert_eq!(
         words,
-        format!("created decision {id}; created milestone m-1; created summary sum-1")
+        format!("created decision {id}: Load; created milestone m-1; created summary sum-1")
     );
     assert_eq!(
         (&record["actor_role"], &record["change_reason"]),
@@ -133,6 +137,9 @@ async fn what_is_created_is_there_with_its_parents_and_its_news(world: &World) {
         title.starts_with("Use queues") && !title.contains("hunter2"),
         "{title}"
     );
+    let kind = said.body["decision_type"].as_str().unwrap();
+    assert!(kind.starts_with("ARCHITECTURE"), "{kind}");
+    assert!(!said.body.to_string().contains("hunter2"), "{}", said.body);
     assert_eq!(said.body["affects"], json!([task_id]));
     replica.stop().await;
 }
@@ -226,7 +233,7 @@ async fn the_record_of_a_change_is_nobodys_to_change(world: &World) {
     .await
     .unwrap();
     let events = replica
-        .children(key(Label::Story, &story_id), EdgeType::HasEvent)
+        .children(key(Label::Story, &story_id), EdgeType::HasRecord)
         .await;
     let mut records = events
         .iter()
@@ -322,6 +329,11 @@ async fn the_status_of_a_decision_follows_its_machine(world: &World) {
         assert_eq!(facts["current_status"], "PROPOSED");
         assert_eq!(facts["allowed"], "APPROVED,REJECTED");
         for status in path {
+            match status.to_ascii_uppercase().as_str() {
+                "APPROVED" => approve(&replica, &story_id, &id).await,
+                "REJECTED" => reject(&replica, &story_id, &id).await,
+                _ => {}
+            }
             apply(client, &story_id, to(&id, status)).await.unwrap();
         }
         let back = apply(client, &story_id, to(&id, "PROPOSED")).await;
@@ -342,6 +354,138 @@ async fn the_status_of_a_decision_follows_its_machine(world: &World) {
         "DECISION_STATE",
         &["new", "PROPOSED"],
     );
+    replica.stop().await;
+}
+
+async fn approve(replica: &Replica, story: &str, decision: &str) {
+    let approve = planning::ApproveDecisionRequest {
+        story_id: story.to_owned(),
+        decision_id: decision.to_owned(),
+        approved_by: "pia".into(),
+        ..Default::default()
+    };
+    let mut planning = replica.planning.clone();
+    planning.approve_decision(approve).await.unwrap();
+}
+
+async fn reject(replica: &Replica, story: &str, decision: &str) {
+    let reject = planning::RejectDecisionRequest {
+        story_id: story.to_owned(),
+        decision_id: decision.to_owned(),
+        rejected_by: "pia".into(),
+        reason: "Too dear".into(),
+        ..Default::default()
+    };
+    let mut planning = replica.planning.clone();
+    planning.reject_decision(reject).await.unwrap();
+}
+
+async fn only_the_product_owner_judges(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let task_id = task(&replica, &story_id, "Write the export").await;
+    let one =
+        |id: &str, payload: serde_json::Value| vec![change("UPDATE", "DECISION", id, &payload)];
+    let is = |id: &str, status: &'static str| {
+        let (node, replica) = (key(Label::Decision, id), &replica);
+        async move {
+            eventually(status, || async {
+                (replica.prop(node.clone(), "status").await == status).then_some(())
+            })
+            .await;
+        }
+    };
+    let (good, bad) = (format!("DEC-{story_id}-1"), format!("DEC-{story_id}-2"));
+    let both = vec![create(&good, "Use queues"), create(&bad, "Use pigeons")];
+    apply(client, &story_id, both).await.unwrap();
+    for (status, call) in [
+        ("APPROVED", "ApproveDecision"),
+        ("REJECTED", "RejectDecision"),
+    ] {
+        let said = apply(client, &story_id, one(&good, json!({"status": status}))).await;
+        let mentions = ["changes[0].payload.status", &good, call];
+        refused(said, Code::FailedPrecondition, "DECISION_STATE", &mentions);
+    }
+    // The words are still open.
+    let better = one(&good, json!({"title": "Use queues only"}));
+    apply(client, &story_id, better).await.unwrap();
+
+    approve(&replica, &story_id, &good).await;
+    reject(&replica, &story_id, &bad).await;
+    // From the very moment, heard or not.
+    for (id, status) in [(&good, "REJECTED"), (&bad, "APPROVED")] {
+        let other = apply(client, &story_id, one(id, json!({"status": status}))).await;
+        refused(other, Code::FailedPrecondition, "DECISION_STATE", &[id]);
+        for words in [
+            json!({"title": "x"}),
+            json!({"rationale": "x"}),
+            json!({"decision_type": "x"}),
+            json!({"alternatives": ["x"]}),
+        ] {
+            let other = apply(client, &story_id, one(id, words)).await;
+            let reason = "DECISION_CONTRADICTED";
+            refused(other, Code::FailedPrecondition, reason, &["changes[0]", id]);
+        }
+    }
+    is(&good, "APPROVED").await;
+    is(&bad, "REJECTED").await;
+    let said = json!({"status": "IMPLEMENTED", "affects": [task_id]});
+    apply(client, &story_id, one(&good, said)).await.unwrap();
+    let node = key(Label::Decision, &good);
+    assert_eq!(replica.prop(node.clone(), "title").await, "Use queues only");
+    assert_eq!(replica.ids(node, EdgeType::Affects).await, [task_id]);
+    is(&good, "IMPLEMENTED").await;
+    replica.stop().await;
+}
+
+async fn records_of_changes_are_no_milestones(world: &World) {
+    let replica = world.replica().await;
+    let (client, story_id) = (&replica.client, story(&replica).await);
+    let mut first = vec![
+        create(&format!("DEC-{story_id}-first"), "x"),
+        change(
+            "CREATE",
+            "MILESTONE",
+            "m-1",
+            &json!({"description": "Shown to users"}),
+        ),
+    ];
+    first[0].reason = "A".into();
+    first[1].reason = "B".into();
+    apply(client, &story_id, first).await.unwrap();
+    for i in 0..12 {
+        let one = create(&format!("DEC-{story_id}-{i}"), "x");
+        apply(client, &story_id, vec![one]).await.unwrap();
+    }
+    let packs = pb::RehydrateSessionRequest {
+        case_id: story_id.clone(),
+        roles: vec!["architect".into()],
+        include_timeline: true,
+        ..Default::default()
+    };
+    let packs = client.clone().rehydrate_session(packs).await.unwrap();
+    let packs = packs.into_inner();
+    let told = &packs.packs["architect"].milestones;
+    let told: Vec<&str> = told.iter().map(|m| m.event_type.as_str()).collect();
+    assert_eq!(told, ["story_created", "milestone"]);
+    assert_eq!(packs.stats.unwrap().events, 2);
+    let context = pb::GetContextRequest {
+        story_id: story_id.clone(),
+        role: "architect".into(),
+        phase: "DESIGN".into(),
+        ..Default::default()
+    };
+    let context = client.clone().get_context(context).await.unwrap();
+    let context = context.into_inner().context;
+    assert!(context.contains("Shown to users"), "{context}");
+    assert!(!context.contains("created decision"), "{context}");
+    // Who did what, in which role and why is kept all the same.
+    let parent = key(Label::Story, &story_id);
+    let records = replica.children(parent, EdgeType::HasRecord).await;
+    assert_eq!(records.len(), 13);
+    let words = format!("created decision DEC-{story_id}-first: A; created milestone m-1: B");
+    let record = records.iter().find(|r| r.props["description"] == *words);
+    assert_eq!(record.unwrap().props["actor_role"], "architect");
     replica.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! One change of UpdateContext on what is there.
 
-use fleet_graph::{NodeKey, Versioned};
+use fleet_graph::{Guard, NodeKey, Versioned};
 use fleet_service::races::word;
 use fleet_service::{Fault, Found, Reason};
 use fleet_types::DecisionId;
@@ -12,7 +12,7 @@ use crate::record::{
     CONTEXT_UPDATED, Change, DecisionPatch, DecisionStatus, MilestonePatch, Operation, Patch,
     SummaryPatch,
 };
-use crate::rows::{DecisionRow, EventRow, SummaryRow};
+use crate::rows::{self, DecisionRow, EventRow, ReviewSeen, SummaryRow};
 
 /// What a milestone is that does not say.
 const MILESTONE: &str = "milestone";
@@ -138,10 +138,21 @@ impl One<'_> {
             row.erase(scene.now);
             "deleted"
         } else {
-            self.check_step(Some(row.status), patch.status)?;
+            let review = rows::review(story, id);
+            let verdict = found.find::<ReviewSeen>(&review)?;
+            let verdict = verdict.and_then(|review| review.value.status());
+            // Planning has the verdict before it is heard here.
+            let status = verdict.map_or(row.status, |verdict| row.status.under(verdict));
+            self.check_step(Some(status), patch.status)?;
             patch.apply_to(&mut row);
             if row == before.value {
                 return Ok(None);
+            }
+            if words_of(&row) != words_of(&before.value) {
+                if found.node(&review).is_some() {
+                    return Err(self.judged(status));
+                }
+                edit.guard(Guard::Absent(review));
             }
             "updated"
         };
@@ -151,7 +162,21 @@ impl One<'_> {
         Ok(Some(verb))
     }
 
-    /// The status may follow the one there is; what is new is proposed.
+    /// What was judged stays as the product owner saw it.
+    fn judged(&self, status: DecisionStatus) -> Fault {
+        let message = format!(
+            "changes[{}]: {} was judged, and is {status}; its words stay as they were then: record \
+             a new decision that supersedes it",
+            self.index,
+            self.what()
+        );
+        Fault::precondition(Reason::DecisionContradicted, message)
+            .with("subject", &self.change.id)
+            .with("current_state", status)
+    }
+
+    /// The status may follow the one there is, but for a verdict, which is planning's to take;
+    /// what is new is proposed.
     fn check_step(
         &self,
         from: Option<DecisionStatus>,
@@ -159,7 +184,8 @@ impl One<'_> {
     ) -> Result<(), Fault> {
         let Some(to) = to else { return Ok(()) };
         let (is, allowed): (&str, &[DecisionStatus]) = match from {
-            Some(from) if from == to || from.may_become(to) => return Ok(()),
+            Some(from) if from == to => return Ok(()),
+            Some(from) if from.may_become(to) && !to.is_verdict() => return Ok(()),
             Some(from) => (from.as_str(), from.allowed()),
             None if to == DecisionStatus::Proposed => return Ok(()),
             None => ("new", &[DecisionStatus::Proposed]),
@@ -169,11 +195,20 @@ impl One<'_> {
             [] => "which is final".to_owned(),
             words => format!("it can become {}", words.join(" or ")),
         };
-        let message = format!(
-            "{}: {} is {is}, {next}, not {to}",
-            self.field("status"),
-            self.what()
-        );
+        let (at, what) = (self.field("status"), self.what());
+        let message = match from {
+            Some(from) if from.may_become(to) => {
+                let call = match to {
+                    DecisionStatus::Rejected => "RejectDecision",
+                    _ => "ApproveDecision",
+                };
+                format!(
+                    "{at}: {what} is {is}; that it is {to} is the product owner's to say, by \
+                     planning's {call}"
+                )
+            }
+            _ => format!("{at}: {what} is {is}, {next}, not {to}"),
+        };
         Err(Fault::precondition(Reason::DecisionState, message)
             .with("subject", &self.change.id)
             .with("current_status", is)
@@ -315,6 +350,12 @@ impl One<'_> {
             self.call.by.clone()
         }
     }
+}
+
+/// What a product owner judges.
+fn words_of(row: &DecisionRow) -> (&str, &str, &str, &[String]) {
+    let (title, rationale, kind) = (&row.title, &row.rationale, &row.decision_type);
+    (title, rationale, kind, &row.alternatives)
 }
 
 impl DecisionPatch {

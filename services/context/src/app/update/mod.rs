@@ -64,7 +64,8 @@ impl UpdateContext {
         keys.extend(self.task_id.as_ref().map(rows::task));
         for change in &self.changes {
             keys.push(self.key(change));
-            if let Patch::Decision(_, patch) = &change.patch {
+            if let Patch::Decision(id, patch) = &change.patch {
+                keys.push(rows::review(&self.story_id, id));
                 let decisions = patch.decisions().map(|(_, id)| id);
                 keys.extend(ends::keys(patch.tasks(), decisions));
             }
@@ -125,7 +126,7 @@ impl UpdateContext {
         Ok(())
     }
 
-    /// One record of the call, naming what changed.
+    /// One record of the call: who, in which role, and what changed, each thing with its reason.
     fn record(&self, scene: &Scene, done: &[String]) -> EventRow {
         let reasons: BTreeSet<&str> = self
             .changes
@@ -133,7 +134,7 @@ impl UpdateContext {
             .map(|change| change.reason.as_str())
             .filter(|reason| !reason.is_empty())
             .collect();
-        // Several reasons stay with the things that they are about.
+        // Several reasons stand behind the things that they are about.
         let reason = match reasons.len() {
             1 => reasons.into_iter().next().unwrap_or_default(),
             _ => "",
@@ -183,7 +184,8 @@ impl Command for UpdateContext {
         let mut warnings = Vec::new();
         for (i, change) in self.changes.iter().enumerate() {
             match apply::apply(self, &found, scene, &mut edit, (i, change))? {
-                Some(what) => done.push(what),
+                Some(what) if change.reason.is_empty() => done.push(what),
+                Some(what) => done.push(format!("{what}: {}", change.reason)),
                 None => warnings.push(format!(
                     "changes[{i}]: {} {} is like that already",
                     change.kind(),
@@ -195,7 +197,7 @@ impl Command for UpdateContext {
         if !done.is_empty() {
             let row = self.record(scene, &done);
             // The record is not among what the caller changed: it is no news of its own.
-            edit.append(row);
+            edit.append(&row);
         }
         let (writes, bytes) = edit.size();
         if writes + BESIDE_WRITES > MAX_WRITES || bytes + BESIDE_BYTES > MAX_COMMIT_BYTES {

@@ -52,10 +52,7 @@ pub fn add_decision(r: &pb::AddProjectDecisionRequest, call: &Call) -> Result<Ad
         Some(role) => role_of(call, Some(role))?,
         None => role_of(call, None).ok().flatten(),
     };
-    let agent = match (said.agent.as_str(), &call.principal.roles) {
-        ("", Some(_)) => call.principal.id.to_string(),
-        _ => said.agent,
-    };
+    let agent = caller::agent_of(call, said.agent)?;
     Ok(AddDecision {
         story_id,
         new: NewDecision {
