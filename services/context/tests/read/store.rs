@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use fleet_graph::conformance::{Read, Watch, Watched};
-use fleet_graph::{Commit, CommitError, CorruptRow, NodeKey, Sketched, Store, Unavailable};
+use fleet_graph::{Commit, CommitError, NodeKey, Sketched, Store, Unavailable};
 use fleet_testing::{pulled_plug, soon};
 
 /// What is seen and done at the store of the context service in these tests.
@@ -16,8 +16,8 @@ pub struct Eyes {
     away: AtomicBool,
     /// Applied behind the next sketches, one for each.
     between: Mutex<Vec<Commit>>,
-    /// Does not read as a node.
-    damaged: Mutex<Option<NodeKey>>,
+    /// Do not read as nodes.
+    damaged: Mutex<Vec<NodeKey>>,
 }
 
 impl Eyes {
@@ -47,9 +47,9 @@ impl Eyes {
         self.between.lock().unwrap().push(commit);
     }
 
-    /// This node cannot be read in sketches from now on.
+    /// This node cannot be read from now on.
     pub fn damage(&self, key: NodeKey) {
-        *self.damaged.lock().unwrap() = Some(key);
+        self.damaged.lock().unwrap().push(key);
     }
 
     fn there(&self) -> Result<(), Unavailable> {
@@ -73,19 +73,11 @@ impl Watch for Eyes {
         Ok(self.there()?)
     }
 
-    async fn sketched(&self, seen: &mut Sketched) {
-        if let Some(key) = &*self.damaged.lock().unwrap() {
-            for branch in &mut seen.branches {
-                let before = branch.nodes.len();
-                branch.nodes.retain(|node| node.key != *key);
-                if branch.nodes.len() < before {
-                    branch.corrupt.push(CorruptRow {
-                        key: key.clone(),
-                        problem: "no JSON".to_owned(),
-                    });
-                }
-            }
-        }
+    fn is_damaged(&self, key: &NodeKey) -> bool {
+        self.damaged.lock().unwrap().contains(key)
+    }
+
+    async fn sketched(&self, _seen: &mut Sketched) {
         let next = self.between.lock().unwrap().pop();
         if let Some(commit) = next {
             self.inner.commit(&commit, soon()).await.unwrap();
