@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleet_graph::{
     Branch, Deadline, Digested, Direction, EdgeType, MAX_WALK_NODES, Node, NodeKey, Reached,
-    Sketch, Sketched, Versions,
+    ReadError, Sketch, Sketched, Versions,
 };
 use fleet_service::Fault;
 use fleet_types::StoryId;
@@ -233,7 +233,11 @@ async fn remembered<C>(
         .filter_map(|key| items::node_key(story, key))
         .collect();
     let digest = digest_of(story);
-    let (digested, found) = app.store.digest(&digest, &nodes, deadline).await?;
+    let (digested, found) = match app.store.digest(&digest, &nodes, deadline).await {
+        // Read in full, where it is reported.
+        Err(ReadError::Corrupt(_)) => return Ok(None),
+        read => read?,
+    };
     if digested != known.digested {
         app.reads.stories.forget_unless(story, &digested);
         return Ok(None);

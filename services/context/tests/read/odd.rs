@@ -13,6 +13,7 @@ on_every_backend!(
     cycles_and_edges_to_what_is_gone_do_no_harm,
     one_damaged_row_is_left_out_and_named,
     a_row_that_is_no_node_any_more_is_left_out_too,
+    a_row_that_goes_bad_is_left_out_from_then_on,
     neither_graph_nor_search_fails_for_one_damaged_row,
     ids_that_begin_alike_never_mix,
     five_thousand_decisions_are_chosen_from,
@@ -206,6 +207,28 @@ async fn a_row_that_is_no_node_any_more_is_left_out_too(world: &World) {
     assert_eq!(answer.warnings, [warning]);
     let kept = a.must(ask(&seed.story, "developer", "BUILD")).await;
     assert_eq!((kept, a.store.trips()), (answer, 1));
+    a.stop().await;
+}
+
+/// What was read well before and is remembered is left out as well.
+async fn a_row_that_goes_bad_is_left_out_from_then_on(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let id = |n: usize| format!("DEC-{}-{n}", world.tag);
+    for n in 0..2 {
+        seed.decision(&id(n), n, json!({})).await;
+    }
+    let asked = |token_budget: i32| pb::GetContextRequest {
+        token_budget,
+        ..ask(&seed.story, "architect", "DESIGN")
+    };
+    let before = a.must(asked(0)).await;
+    assert!(before.context.contains(&id(1)) && before.warnings.is_empty());
+    a.store.damage(key(Label::Decision, id(1)));
+    let after = a.must(asked(3_000)).await;
+    assert!(after.context.contains(&id(0)) && !after.context.contains(&id(1)));
+    let warning = format!("Decision/{} could not be read and was left out", id(1));
+    assert_eq!(after.warnings, [warning]);
     a.stop().await;
 }
 
