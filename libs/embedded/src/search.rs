@@ -269,18 +269,25 @@ pub(crate) fn search(conn: &Connection, search: &Search) -> Result<Hits, ReadFai
     let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE n = ?1");
     let mut statement = conn.cached(&sql)?;
     let mut candidates = Vec::with_capacity(first.len());
+    // In order of keys, as the candidates.
+    let mut corrupt = Vec::new();
     for (_, n) in first.into_sorted_vec() {
         let mut rows = statement.query([n])?;
         let Some(row) = rows.next()? else {
             let problem = format!("node row {n} is found by its words and not there");
             return Err(ReadFailure::Other(problem));
         };
-        let (_, node) = node(row)?;
-        if is_in(&node, search.story_id.as_deref()) {
-            candidates.push(node);
+        match node(row) {
+            Ok((_, node)) if is_in(&node, search.story_id.as_deref()) => candidates.push(node),
+            Ok(_) => {}
+            Err(ReadFailure::Row(row)) => corrupt.push(row),
+            Err(other) => return Err(other),
         }
     }
-    Ok(search.rank(candidates, more))
+    Ok(Hits {
+        corrupt,
+        ..search.rank(candidates, more)
+    })
 }
 
 fn is_in(node: &Node, story: Option<&str>) -> bool {

@@ -1,9 +1,11 @@
 //! Bounded walks, breadth first, over the two orders of the edge table.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use fleet_graph::{Direction, Edge, EdgeType, Node, NodeKey, Props, Step, Subgraph, Walk};
-use rusqlite::Connection;
+use fleet_graph::{
+    CorruptRow, Direction, Edge, EdgeType, Node, NodeKey, Props, Step, Subgraph, Walk,
+};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     error::ReadFailure,
@@ -23,6 +25,7 @@ type Link = (i64, EdgeType, i64);
 struct Found {
     nodes: HashMap<i64, Node>,
     links: HashMap<Link, Props>,
+    corrupt: BTreeMap<i64, CorruptRow>,
     most: usize,
     truncated: bool,
 }
@@ -31,17 +34,16 @@ pub(crate) fn walk(conn: &Connection, walk: &Walk) -> Result<Subgraph, ReadFailu
     let mut found = Found {
         nodes: HashMap::new(),
         links: HashMap::new(),
+        corrupt: BTreeMap::new(),
         most: walk.max_nodes,
         truncated: false,
     };
     let mut reached = BTreeSet::new();
     for key in &walk.roots {
-        if let Some((n, root)) = root(conn, key)? {
-            if found.nodes.len() >= found.most && !found.nodes.contains_key(&n) {
-                found.truncated = true;
+        if let Some(n) = root(conn, key)? {
+            if !found.admit(conn, n)? {
                 break;
             }
-            found.nodes.insert(n, root);
             reached.insert(n);
         }
     }
@@ -112,20 +114,19 @@ fn links(conn: &Connection, n: i64, step: &Step) -> Result<Vec<(Link, Props)>, R
     Ok(links)
 }
 
-fn root(conn: &Connection, key: &NodeKey) -> Result<Option<(i64, Node)>, ReadFailure> {
-    let sql = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE label = ?1 AND id = ?2");
-    let mut statement = conn.cached(&sql)?;
-    let mut rows = statement.query((key.label().as_str(), key.id()))?;
-    rows.next()?.map(node).transpose()
+fn root(conn: &Connection, key: &NodeKey) -> Result<Option<i64>, ReadFailure> {
+    let mut statement = conn.cached("SELECT n FROM nodes WHERE label = ?1 AND id = ?2")?;
+    let found = statement.query_row((key.label().as_str(), key.id()), |row| row.get(0));
+    Ok(found.optional()?)
 }
 
 impl Found {
     /// Takes a node into the result; `false` if there is no room for it.
     fn admit(&mut self, conn: &Connection, n: i64) -> Result<bool, ReadFailure> {
-        if self.nodes.contains_key(&n) {
+        if self.nodes.contains_key(&n) || self.corrupt.contains_key(&n) {
             return Ok(true);
         }
-        if self.nodes.len() >= self.most {
+        if self.nodes.len() + self.corrupt.len() >= self.most {
             self.truncated = true;
             return Ok(false);
         }
@@ -137,8 +138,15 @@ impl Found {
                 "an edge of fleet.db ends at no node ({n})"
             )));
         };
-        let (n, node) = node(row)?;
-        self.nodes.insert(n, node);
+        match node(row) {
+            Ok((n, node)) => {
+                self.nodes.insert(n, node);
+            }
+            Err(ReadFailure::Row(row)) => {
+                self.corrupt.insert(n, row);
+            }
+            Err(other) => return Err(other),
+        }
         Ok(true)
     }
 
@@ -159,10 +167,13 @@ impl Found {
         edges.sort_by(|a, b| (&a.from, a.kind, &a.to).cmp(&(&b.from, b.kind, &b.to)));
         let mut nodes: Vec<Node> = self.nodes.into_values().collect();
         nodes.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut corrupt: Vec<CorruptRow> = self.corrupt.into_values().collect();
+        corrupt.sort_by(|a, b| a.key.cmp(&b.key));
         Subgraph {
             nodes,
             edges,
             truncated: self.truncated,
+            corrupt,
         }
     }
 }

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, path::Path};
 use common::*;
 use fleet_embedded::{Embedded, OpenError};
 use fleet_graph::{
-    Branch, Columns, Digest, Direction, EdgeType, Hits, NodeKey, NodeWrite, ReadError, Search,
-    SearchIndex, Sketch, props,
+    Branch, Columns, CorruptRow, Digest, Direction, EdgeType, Hits, Node, NodeKey, NodeWrite,
+    ReadError, Search, SearchIndex, Sketch, Step, Walk, props,
 };
 use rusqlite::Connection;
 use serde_json::json;
@@ -261,8 +261,57 @@ async fn one_corrupt_row_does_not_hide_the_others() {
             [(task(1), task(0)), (task(3), task(2)), (task(4), task(3))]
         );
     }
-    let hits = embedded.store().search(&words("task"), soon()).await;
-    assert!(matches!(hits, Err(ReadError::Corrupt(row)) if row.key == task(2)));
+    let store = embedded.store();
+    let keys = |nodes: &[Node]| -> Vec<NodeKey> { nodes.iter().map(|n| n.key.clone()).collect() };
+    let corrupt =
+        |rows: &[CorruptRow]| -> Vec<NodeKey> { rows.iter().map(|row| row.key.clone()).collect() };
+    let hits = store.search(&words("task"), soon()).await.unwrap();
+    assert_eq!(keys(&hits.nodes), [task(0), task(1), task(3), task(4)]);
+    assert_eq!((corrupt(&hits.corrupt), hits.more), (vec![task(2)], false));
+
+    // What lies behind it is found, without the relationships that end at it.
+    let mut walk = Walk {
+        roots: vec![task(4)],
+        steps: vec![Step {
+            edge: EdgeType::DependsOn,
+            direction: Direction::Out,
+            hops: 4,
+        }],
+        max_nodes: 5,
+    };
+    let found = store.walk(&walk, soon()).await.unwrap();
+    assert_eq!(keys(&found.nodes), [task(0), task(1), task(3), task(4)]);
+    let ends: Vec<_> = found.edges.iter().map(|e| (&e.from, &e.to)).collect();
+    assert_eq!(ends, [(&task(1), &task(0)), (&task(4), &task(3))]);
+    assert_eq!(
+        (corrupt(&found.corrupt), found.truncated),
+        (vec![task(2)], false)
+    );
+    let whole = found.whole().map(|found| found.nodes);
+    assert!(matches!(whole, Err(ReadError::Corrupt(row)) if row.key == task(2)));
+    walk.max_nodes = 3;
+    let found = store.walk(&walk, soon()).await.unwrap();
+    assert_eq!(
+        keys(&found.nodes),
+        [task(3), task(4)],
+        "it counts for the limit"
+    );
+    assert!(found.truncated);
+    // Without steps, a walk is what a get is that leaves it out.
+    let roots = vec![task(2), task(3), task(9)];
+    let got = store.get(&roots, soon()).await;
+    assert!(matches!(got, Err(ReadError::Corrupt(row)) if row.key == task(2)));
+    let walk = Walk {
+        roots,
+        steps: Vec::new(),
+        max_nodes: 3,
+    };
+    let found = store.walk(&walk, soon()).await.unwrap();
+    assert_eq!(keys(&found.nodes), [task(3)]);
+    assert_eq!(
+        (corrupt(&found.corrupt), found.truncated),
+        (vec![task(2)], false)
+    );
 }
 
 /// What one read sees is one state: the sums, and the nodes that come with them.

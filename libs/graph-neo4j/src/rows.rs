@@ -116,6 +116,61 @@ pub(crate) fn nodes(row: &Option<Row>) -> Result<(Vec<Node>, bool), ReadError> {
     Ok((read.into_iter().map(|(node, _)| node).collect(), whole))
 }
 
+/// Likewise, with those in their places that have what no node of ours lacks.
+type Read = Vec<Result<Node, CorruptRow>>;
+
+fn nodes_or_corrupt(row: &Option<Row>) -> Result<(Read, bool), ReadError> {
+    let rows: Vec<Props> = column(row, "nodes")?;
+    let mut all_whole = true;
+    let mut read = Vec::with_capacity(rows.len());
+    for props in rows {
+        match node(props) {
+            Ok((node, whole)) => {
+                all_whole &= whole;
+                read.push(Ok(node));
+            }
+            Err(ReadError::Corrupt(row)) => {
+                all_whole = false;
+                read.push(Err(row));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((read, all_whole))
+}
+
+/// Nodes up to a limit.
+#[derive(Default)]
+pub(crate) struct Bounded {
+    pub nodes: Vec<Node>,
+    pub corrupt: Vec<CorruptRow>,
+    pub more: bool,
+}
+
+/// Runs a query that gives nodes, at most `most` of which are kept; says whether there are
+/// more. What cannot be read as a node is given beside them; both in order of keys.
+pub(crate) async fn read_bounded(
+    store: &Neo4j,
+    deadline: Deadline,
+    most: usize,
+    query: impl Fn() -> Query + Send + Sync,
+) -> Result<(Option<Row>, Bounded), ReadError> {
+    let (row, found) = read_whole(store, deadline, query, nodes_or_corrupt).await?;
+    let mut bounded = Bounded {
+        more: found.len() > most,
+        ..Bounded::default()
+    };
+    for read in found.into_iter().take(most) {
+        match read {
+            Ok(node) => bounded.nodes.push(node),
+            Err(row) => bounded.corrupt.push(row),
+        }
+    }
+    bounded.nodes.sort_by(|x, y| x.key.cmp(&y.key));
+    bounded.corrupt.sort_by(|x, y| x.key.cmp(&y.key));
+    Ok((row, bounded))
+}
+
 /// Runs a query that gives nodes.
 pub(crate) async fn read_nodes(
     store: &Neo4j,
@@ -272,11 +327,10 @@ pub(crate) async fn walk(
             .with("edges", number(10 * walk.max_nodes + 10_000))
             .query(queries::walk(&walk.steps))
     };
-    let (row, mut nodes) = read_nodes(store, deadline, query).await?;
+    let (row, found) = read_bounded(store, deadline, walk.max_nodes, query).await?;
     let cut: bool = column(&row, "cut")?;
-    let truncated = cut || nodes.len() > walk.max_nodes;
-    nodes.truncate(walk.max_nodes);
-    nodes.sort_by(|x, y| x.key.cmp(&y.key));
+    let (nodes, truncated) = (found.nodes, cut || found.more);
+    let corrupt = found.corrupt;
     let found: Vec<(String, String, String, Props)> = column(&row, "edges")?;
     let mut edges = Vec::with_capacity(found.len());
     let kept: HashSet<&NodeKey> = nodes.iter().map(|node| &node.key).collect();
@@ -291,6 +345,7 @@ pub(crate) async fn walk(
         nodes,
         edges,
         truncated,
+        corrupt,
     })
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Neo4j, queries,
-    rows::{column, node, read_nodes, read_whole},
+    rows::{column, node, read_bounded, read_whole},
     value::{Params, integer, list, map, number, text},
 };
 
@@ -40,12 +40,13 @@ pub(crate) async fn search(
         }
         params.query(queries::search(story.is_some()))
     };
-    let (_, mut found) = read_nodes(store, deadline, query).await?;
-    let more = found.len() > MAX_HITS;
-    found.truncate(MAX_HITS);
+    let (_, mut found) = read_bounded(store, deadline, MAX_HITS, query).await?;
     // The index and the node are read one after the other.
-    found.retain(|node| has_all(search, node));
-    Ok(search.rank(found, more))
+    found.nodes.retain(|node| has_all(search, node));
+    Ok(Hits {
+        corrupt: found.corrupt,
+        ..search.rank(found.nodes, found.more)
+    })
 }
 
 fn has_all(search: &Search, node: &Node) -> bool {

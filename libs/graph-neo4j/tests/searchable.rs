@@ -13,7 +13,7 @@ use bolt::Bolt;
 use common::Server;
 use fleet_graph::{
     Commit, Deadline, GraphStore, Label, NodeKey, Outbox, OutboxEvent, Owner, Props, Search,
-    SearchIndex, terms,
+    SearchIndex, Walk, terms,
 };
 use fleet_graph_neo4j::Neo4j;
 use fleet_types::{EventId, Timestamp};
@@ -160,6 +160,29 @@ async fn nodes_that_are_older_than_the_search_get_their_words() {
         found(&store, SearchIndex::Tasks, &format!("{run} v5")).await,
         1
     );
+    // Found by other means, it hides nothing else.
+    let words = "MATCH (n:Entity {_key: $c.damaged}) SET n._terms = $c.words";
+    let named = json!({ "c": { "damaged": paths[1], "words": run } });
+    bolt.plan("PROFILE", words, &named).await;
+    let search = Search {
+        index: SearchIndex::Tasks,
+        terms: terms(&run).collect(),
+        story_id: None,
+        limit: 100,
+    };
+    let hits = store.search(&search, soon()).await.unwrap();
+    assert_eq!((hits.nodes.len(), hits.more), (39, false));
+    let damaged: Vec<_> = hits.corrupt.iter().map(|row| &row.key).collect();
+    assert_eq!(damaged, [&keys[1]]);
+    let walk = Walk {
+        roots: keys[..3].to_vec(),
+        steps: Vec::new(),
+        max_nodes: 3,
+    };
+    let found = store.walk(&walk, soon()).await.unwrap();
+    assert_eq!((found.nodes.len(), found.truncated), (2, false));
+    let damaged: Vec<_> = found.corrupt.iter().map(|row| &row.key).collect();
+    assert_eq!(damaged, [&keys[1]]);
     bolt.plan(
         "PROFILE",
         "MATCH (n:Entity {_key: $c.damaged}) DETACH DELETE n",

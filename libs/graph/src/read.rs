@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Edge, EdgeType, Label, Node, NodeKey};
+use crate::{CorruptRow, Edge, EdgeType, Label, Node, NodeKey, ReadError};
 
 /// Largest page of a scan.
 pub const MAX_PAGE: usize = 1_000;
@@ -248,4 +248,23 @@ pub struct Subgraph {
     pub edges: Vec<Edge>,
     /// Whether the limit cut it.
     pub truncated: bool,
+    /// Rows that cannot be read as nodes, in order of their key. They are not among `nodes` and
+    /// have no edges here, but count for the limit, and are walked through.
+    pub corrupt: Vec<CorruptRow>,
+}
+
+impl Subgraph {
+    /// For who can do with nothing less than all of it.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] with the first row that cannot be read.
+    pub fn whole(self) -> Result<Self, ReadError> {
+        match self.corrupt.into_iter().next() {
+            Some(row) => Err(row.into()),
+            None => Ok(Self {
+                corrupt: Vec::new(),
+                ..self
+            }),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Search by words. What a word is, which fields hold words and which order hits come in is
 //! decided here, once, so that every adapter finds the same.
 
-use crate::{Label, Node, Props};
+use crate::{CorruptRow, Label, Node, Props};
 
 /// Most words of one search; more are refused.
 pub const MAX_TERMS: usize = 16;
@@ -110,6 +110,9 @@ pub struct Hits {
     /// Whether there are more than were wanted. Which [`MAX_HITS`] are weighed is decided by
     /// the order of keys, so a search that is too broad gives the same answer everywhere, too.
     pub more: bool,
+    /// Rows that have the words and cannot be read as nodes, in order of their key; they are not
+    /// among `nodes`. Whether their `story_id` is the one asked for, only the index says.
+    pub corrupt: Vec<CorruptRow>,
 }
 
 impl Search {
@@ -141,6 +144,7 @@ impl Search {
         Hits {
             nodes: weighed.into_iter().map(|(_, node)| node).collect(),
             more,
+            corrupt: Vec::new(),
         }
     }
 }

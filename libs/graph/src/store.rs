@@ -133,7 +133,8 @@ pub trait GraphStore: Send + Sync {
     /// (same [`Commit::id`]) whose first reply was lost gives the first outcome.
     async fn commit(&self, commit: &Commit, deadline: Deadline) -> Result<Receipt, CommitError>;
 
-    /// The nodes with these keys, in the order asked; `None` where there is none. One round trip.
+    /// The nodes with these keys, in the order asked; `None` where there is none. One that
+    /// cannot be read fails all of it: [`Self::walk`] without steps leaves it out. One round trip.
     async fn get(
         &self,
         keys: &[NodeKey],

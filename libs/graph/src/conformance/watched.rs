@@ -7,9 +7,9 @@ use fleet_types::{EventId, Timestamp};
 use serde_json::Value;
 
 use crate::{
-    Commit, CommitError, Deadline, Digest, Digested, GraphStore, Hits, Index, Node, NodeKey,
-    Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan, Search,
-    Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
+    Commit, CommitError, CorruptRow, Deadline, Digest, Digested, GraphStore, Hits, Index, Node,
+    NodeKey, Outbox, OutboxEvent, Page, PastRequest, Pruning, ReadError, Receipt, RequestKey, Scan,
+    Search, Sketch, Sketched, Store, Subgraph, Total, Unavailable, Walk,
 };
 
 /// A read of [`GraphStore`].
@@ -53,6 +53,13 @@ pub trait Watch: Send + Sync {
         Ok(())
     }
 
+    /// Whether this node is to look as if its row could not be read, in every read of it but
+    /// listings and counts.
+    fn is_damaged(&self, key: &NodeKey) -> bool {
+        let _ = key;
+        false
+    }
+
     /// What was sketched, before it goes out.
     async fn sketched(&self, sketched: &mut Sketched) {
         let _ = sketched;
@@ -83,6 +90,31 @@ impl<W: Watch> Watched<W> {
         self.watch.after_read(read).await;
         answer
     }
+
+    /// The nodes without those that are to look damaged.
+    fn take_damaged(&self, nodes: &mut Vec<Node>) -> Vec<CorruptRow> {
+        let damaged = nodes.extract_if(.., |node| self.watch.is_damaged(&node.key));
+        damaged.map(|node| corrupt(node.key)).collect()
+    }
+
+    /// As an answer that has room for nodes only.
+    fn refuse_damaged<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n Node>,
+    ) -> Result<(), ReadError> {
+        let mut nodes = nodes.into_iter();
+        match nodes.find(|node| self.watch.is_damaged(&node.key)) {
+            Some(node) => Err(corrupt(node.key.clone()).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn corrupt(key: NodeKey) -> CorruptRow {
+    CorruptRow {
+        key,
+        problem: "is damaged, says who watches".to_owned(),
+    }
 }
 
 #[async_trait]
@@ -102,7 +134,9 @@ impl<W: Watch> GraphStore for Watched<W> {
         deadline: Deadline,
     ) -> Result<Vec<Option<Node>>, ReadError> {
         let answer = self.inner.get(keys, deadline);
-        self.read(Read::Get(keys), answer).await
+        let nodes = self.read(Read::Get(keys), answer).await?;
+        self.refuse_damaged(nodes.iter().flatten())?;
+        Ok(nodes)
     }
 
     async fn past_request(
@@ -129,12 +163,31 @@ impl<W: Watch> GraphStore for Watched<W> {
     }
 
     async fn walk(&self, walk: &Walk, deadline: Deadline) -> Result<Subgraph, ReadError> {
-        self.read(Read::Walk, self.inner.walk(walk, deadline)).await
+        let answer = self.inner.walk(walk, deadline);
+        let mut found = self.read(Read::Walk, answer).await?;
+        found.corrupt.extend(self.take_damaged(&mut found.nodes));
+        let damaged = |key: &NodeKey| self.watch.is_damaged(key);
+        let edges = &mut found.edges;
+        edges.retain(|edge| !damaged(&edge.from) && !damaged(&edge.to));
+        Ok(found)
     }
 
     async fn sketch(&self, sketch: &Sketch, deadline: Deadline) -> Result<Sketched, ReadError> {
         let answer = self.inner.sketch(sketch, deadline);
         let mut sketched = self.read(Read::Sketch, answer).await?;
+        self.refuse_damaged(&sketched.root)?;
+        for reached in &mut sketched.branches {
+            let damaged = self.take_damaged(&mut reached.nodes);
+            reached.corrupt.extend(damaged);
+            let light = reached
+                .light
+                .extract_if(.., |node| self.watch.is_damaged(&node.key));
+            let light: Vec<_> = light.map(|node| corrupt(node.key)).collect();
+            reached.corrupt.extend(light);
+            reached
+                .edges
+                .retain(|edge| !self.watch.is_damaged(&edge.from));
+        }
         self.watch.sketched(&mut sketched).await;
         Ok(sketched)
     }
@@ -146,12 +199,16 @@ impl<W: Watch> GraphStore for Watched<W> {
         deadline: Deadline,
     ) -> Result<(Digested, Vec<Option<Node>>), ReadError> {
         let answer = self.inner.digest(digest, keys, deadline);
-        self.read(Read::Digest, answer).await
+        let (digested, nodes) = self.read(Read::Digest, answer).await?;
+        self.refuse_damaged(nodes.iter().flatten())?;
+        Ok((digested, nodes))
     }
 
     async fn search(&self, search: &Search, deadline: Deadline) -> Result<Hits, ReadError> {
         let answer = self.inner.search(search, deadline);
-        self.read(Read::Search, answer).await
+        let mut hits = self.read(Read::Search, answer).await?;
+        hits.corrupt.extend(self.take_damaged(&mut hits.nodes));
+        Ok(hits)
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Unavailable> {

@@ -192,6 +192,21 @@ impl Policies {
         grant.into_iter().flat_map(|g| g.columns.iter().copied())
     }
 
+    /// Whether the role may see items of an entity without asking about their story.
+    pub fn sees_beyond_stories(&self, role: Role, entity: Entity) -> bool {
+        let grant = self.grants.get(&(role, entity));
+        grant.is_some_and(|grant| grant.rules.iter().any(|rule| rule.rows == Rows::All))
+    }
+
+    /// Whether the viewer may see every item of an entity, whatever it says: of that story, or of
+    /// whichever it may be.
+    pub fn sees_any(&self, viewer: Viewer<'_>, entity: Entity, of: Option<&StoryId>) -> bool {
+        let grant = self.grants.get(&(viewer.role, entity));
+        let own = viewer.story.is_some() && viewer.story == of;
+        let open = |rule: &RowRule| rule.only.is_empty() && (own || rule.rows == Rows::All);
+        grant.is_some_and(|grant| grant.rules.iter().any(open))
+    }
+
     /// What the viewer may see of an item; `None` if nothing. Deleted items are not seen.
     pub fn view(&self, viewer: Viewer<'_>, item: &Item) -> Option<View> {
         let grant = self.grant(viewer, item).filter(|_| !item.is_deleted())?;

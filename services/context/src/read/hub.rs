@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleet_events::{Bus, Event, RawMessage, decode};
-use fleet_graph::{Deadline, Node, NodeKey, ReadError, Store};
+use fleet_graph::{Deadline, Node, NodeKey, ReadError, Store, Walk};
 use fleet_types::StoryId;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::heard::Heard;
-use super::items;
+use super::items::{self, Corrupt};
+use super::metrics::ReadMetrics;
 use super::version::{Seen, digest_of, graph_version};
 use crate::domain::{Entity, Item, Key};
 use crate::rows;
@@ -71,7 +72,9 @@ pub(crate) struct Changed {
 #[derive(Debug, Clone)]
 pub(crate) enum Told {
     Change(Arc<Change>),
-    /// Something may have been missed: whoever watches has to start again.
+    /// A change of this story could not be read: whoever watches it has to start again.
+    Missed(StoryId),
+    /// Anything may have been missed: whoever watches has to start again.
     Lost,
 }
 
@@ -79,6 +82,7 @@ pub(crate) enum Told {
 pub(crate) struct Hub {
     store: Arc<dyn Store>,
     counted_by: String,
+    metrics: ReadMetrics,
     told: broadcast::Sender<Told>,
     /// How many tails are open.
     live: watch::Sender<usize>,
@@ -122,12 +126,14 @@ impl Hub {
     pub fn new(
         store: Arc<dyn Store>,
         counted_by: String,
+        metrics: ReadMetrics,
         watchers: usize,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             store,
             counted_by,
+            metrics,
             told: broadcast::Sender::new(BEHIND),
             live: watch::Sender::new(0),
             places: Arc::new(Semaphore::new(watchers)),
@@ -189,19 +195,20 @@ impl Hub {
         if !lock(&self.watched).contains_key(&about.story_id) {
             return;
         }
+        let story = about.story_id.clone();
         let told = match self.look(&event, about).await {
             Ok(Some(change)) => Told::Change(Arc::new(change)),
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%error, "watchers start again: a change could not be read");
-                Told::Lost
+                tracing::warn!(%story, %error, "its watchers start again: a change could not be read");
+                Told::Missed(story)
             }
         };
         // Nobody listening is fine.
         let _ = self.told.send(told);
     }
 
-    /// What an event is about, as it is now. One read.
+    /// What an event is about, as it is now. One read; two more if a row of it cannot be read.
     async fn look(&self, event: &Event, about: About) -> Result<Option<Change>, ReadError> {
         let of_context = event.subject == UPDATED;
         let story = about.story_id;
@@ -224,10 +231,16 @@ impl Hub {
             })
             .collect();
         let deadline = Deadline::after(WITHIN);
-        let (digested, nodes) = self
-            .store
-            .digest(&digest_of(&story), &keys, deadline)
-            .await?;
+        let digest = digest_of(&story);
+        let (digested, nodes) = match self.store.digest(&digest, &keys, deadline).await {
+            Err(ReadError::Corrupt(_)) => {
+                // In the order in which a digest reads: the versions last.
+                let nodes = self.readable(&keys, deadline).await?;
+                let (digested, _) = self.store.digest(&digest, &[], deadline).await?;
+                (digested, nodes)
+            }
+            read => read?,
+        };
         let Some(graph_version) = graph_version(&digested) else {
             return Ok(None);
         };
@@ -255,8 +268,39 @@ impl Hub {
         }))
     }
 
+    /// The nodes with these keys, the context's first, as far as they can be read. Without the
+    /// context there is nothing to tell.
+    async fn readable(
+        &self,
+        keys: &[NodeKey],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Node>>, ReadError> {
+        let walk = Walk {
+            roots: keys.to_vec(),
+            steps: Vec::new(),
+            max_nodes: keys.len(),
+        };
+        let found = self.store.walk(&walk, deadline).await?;
+        for row in found.corrupt {
+            if keys.first() == Some(&row.key) {
+                return Err(row.into());
+            }
+            self.left_out(&Corrupt::from(&row));
+        }
+        let nodes = found.nodes.into_iter();
+        let nodes: HashMap<NodeKey, Node> = nodes.map(|node| (node.key.clone(), node)).collect();
+        Ok(keys.iter().map(|key| nodes.get(key).cloned()).collect())
+    }
+
     fn item(&self, node: &Node) -> Option<Item> {
-        items::item(node, &self.counted_by).ok()
+        let read = items::item(node, &self.counted_by);
+        read.inspect_err(|corrupt| self.left_out(corrupt)).ok()
+    }
+
+    fn left_out(&self, corrupt: &Corrupt) {
+        self.metrics.corrupt(corrupt.key.label());
+        let (key, problem) = (&corrupt.key, &corrupt.problem);
+        tracing::warn!(%key, problem, "a change of a row that cannot be read is not told");
     }
 
     /// A place for one more watcher of a story; `None`: there is none.

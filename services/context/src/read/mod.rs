@@ -10,10 +10,10 @@
 //! | RehydrateSession, any number of roles | 2 |
 //! | RehydrateSession of a kept bundle | 0 |
 //! | GetGraphRelationships | 1, and for each level one for each kind of step, side by side |
-//! | SearchDecisions | 2 side by side (3 in one story), then 2 side by side |
+//! | SearchDecisions | 2 side by side (3 in one story), then 2 side by side; 0 if the role sees nothing outside of a story and names none |
 //! | ExplainScope | 1, and 2 if rows and columns do not decide |
 //! | ValidateScope, GetReceipt | 0 |
-//! | StreamContextUpdates | 1, and 1 for each change in the whole process |
+//! | StreamContextUpdates | as RehydrateSession, and 1 for each change in the whole process (3 if it is of a row that cannot be read) |
 //!
 //! A story that moves while it is read is read again, a bounded number of times.
 
@@ -22,6 +22,7 @@ mod context;
 mod heard;
 mod hub;
 mod items;
+mod left_out;
 mod metrics;
 mod near;
 mod packs;
@@ -108,6 +109,7 @@ impl Reads {
         let hub = Arc::new(Hub::new(
             deps.store,
             counted_by,
+            metrics.clone(),
             deps.max_watchers,
             deps.tasks.shutdown_token(),
         ));

@@ -2,7 +2,7 @@
 //!
 //! Level by level: from what was found by the level before, every kind of relationship that
 //! nodes of its kind have, both ways, side by side. What the role may not see is counted and
-//! not walked through.
+//! not walked through; nor is what cannot be read, which is told in warnings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use fleet_service::races::word;
 use fleet_service::{Call, Fault, Reason};
 use fleet_types::{DecisionId, EpicId, ProjectId, Role, StoryId, TaskId, Violations};
 
-use super::items;
+use super::items::{self, Corrupt};
+use super::left_out::LeftOut;
 use super::show;
 use super::story::relation_of;
 use crate::app::{App, caller};
@@ -87,6 +88,21 @@ fn ways(label: Label) -> &'static [(EdgeType, Direction)] {
         Label::PhaseTransition => &[(HasPhase, In)],
         Label::Summary => &[(HasSummary, In)],
         _ => &[],
+    }
+}
+
+/// Whether what is reached from nodes that are seen through a story is seen through it, too.
+fn stays_in_story((edge, direction): (EdgeType, Direction)) -> bool {
+    use EdgeType::{
+        Contains, HasDecision, HasEpic, HasEvent, HasPhase, HasPlan, HasReview, HasRun, HasSummary,
+        HasTask,
+    };
+    match edge {
+        HasTask | HasRun | HasPlan | HasDecision | HasReview | HasEvent | HasPhase | HasSummary => {
+            true
+        }
+        Contains | HasEpic => direction == Direction::In,
+        _ => false,
     }
 }
 
@@ -178,6 +194,7 @@ pub async fn get_graph_relationships(
         shown: BTreeMap::new(),
         refused: BTreeSet::new(),
         edges: BTreeMap::new(),
+        left_out: LeftOut::default(),
         truncated: false,
     };
     let kind = word(ask.root.label());
@@ -216,7 +233,15 @@ struct Level<'a> {
     shown: BTreeMap<NodeKey, Item>,
     refused: BTreeSet<NodeKey>,
     edges: BTreeMap<(NodeKey, EdgeType, NodeKey), ()>,
+    left_out: LeftOut,
     truncated: bool,
+}
+
+/// What one kind of step reached.
+struct Part {
+    found: Subgraph,
+    /// Whether all of it is the story's own.
+    own: bool,
 }
 
 impl Level<'_> {
@@ -246,10 +271,11 @@ impl Level<'_> {
                 roots.entry(at).or_default().push(key.clone());
             }
         }
-        let known = self.shown.len() + self.refused.len();
+        let known = self.shown.len() + self.refused.len() + self.left_out.len();
         let store = &self.app.store;
         let walks = roots.into_iter().map(|(at, roots)| {
             let (edge, direction) = kinds[at];
+            let own = stays_in_story(kinds[at]) && roots.iter().all(|root| self.is_own(root));
             let walk = Walk {
                 // One more than can be shown says that there are more; what is known already
                 // may be found again.
@@ -261,29 +287,56 @@ impl Level<'_> {
                     hops: 1,
                 }],
             };
-            async move { store.walk(&walk, deadline).await }
+            async move {
+                let found = store.walk(&walk, deadline).await?;
+                Ok::<_, ReadError>(Part { found, own })
+            }
         });
         let found = futures::future::try_join_all(walks).await?;
         Ok(self.take(found, most))
     }
 
-    fn take(&mut self, found: Vec<Subgraph>, most: usize) -> Vec<NodeKey> {
+    /// Whether a node that is shown is seen through the story that was asked about.
+    fn is_own(&self, key: &NodeKey) -> bool {
+        let of = self.shown.get(key).and_then(Item::story);
+        of.is_some() && of == self.story.as_ref()
+    }
+
+    fn leave_out(&mut self, corrupt: Corrupt, own: bool) {
+        // What is never shown is not missed either.
+        let Some(entity) = items::entity_of(corrupt.key.label()) else {
+            return;
+        };
+        let of = self.story.as_ref().filter(|_| own);
+        let named = self.app.policies.sees_any(self.viewer(), entity, of);
+        self.left_out.add(corrupt, named);
+    }
+
+    fn take(&mut self, found: Vec<Part>, most: usize) -> Vec<NodeKey> {
         let counted_by = self.app.policies.counted_by();
         let mut nodes: BTreeMap<NodeKey, Node> = BTreeMap::new();
         let mut edges: Vec<Edge> = Vec::new();
-        for part in found {
-            self.truncated |= part.truncated;
-            nodes.extend(part.nodes.into_iter().map(|node| (node.key.clone(), node)));
-            edges.extend(part.edges);
+        let mut own: BTreeSet<NodeKey> = BTreeSet::new();
+        for Part { found, own: all } in found {
+            self.truncated |= found.truncated;
+            for row in &found.corrupt {
+                self.leave_out(Corrupt::from(row), all);
+            }
+            if all {
+                own.extend(found.nodes.iter().map(|node| node.key.clone()));
+            }
+            nodes.extend(found.nodes.into_iter().map(|node| (node.key.clone(), node)));
+            edges.extend(found.edges);
         }
         nodes.retain(|key, _| !self.shown.contains_key(key) && !self.refused.contains(key));
         let mut new = Vec::new();
         for (key, node) in nodes {
-            let Ok(item) = items::item(&node, &counted_by) else {
-                if items::entity_of(key.label()).is_some() {
-                    self.app.reads.metrics.corrupt(key.label());
+            let item = match items::item(&node, &counted_by) {
+                Ok(item) => item,
+                Err(corrupt) => {
+                    self.leave_out(corrupt, own.contains(&key));
+                    continue;
                 }
-                continue;
             };
             if item.is_deleted() {
                 continue;
@@ -401,6 +454,7 @@ impl Level<'_> {
             relationships.len(),
             root.id()
         );
+        let hidden = self.refused.len() + self.left_out.unnamed();
         pb::GetGraphRelationshipsResponse {
             node: self.shown.get_key_value(root).and_then(node),
             neighbors,
@@ -408,7 +462,8 @@ impl Level<'_> {
             success: true,
             message,
             truncated: self.truncated,
-            hidden: i32::try_from(self.refused.len()).unwrap_or(i32::MAX),
+            hidden: i32::try_from(hidden).unwrap_or(i32::MAX),
+            warnings: self.left_out.told(&self.app.reads.metrics),
         }
     }
 }

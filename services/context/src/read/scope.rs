@@ -34,7 +34,7 @@ fn named(v: &mut Violations, role: &str, phase: &str) -> Option<(Role, Phase)> {
 /// See the contract.
 pub async fn validate_scope(
     app: &Arc<App>,
-    _call: &Call,
+    call: &Call,
     request: pb::ValidateScopeRequest,
 ) -> Result<pb::ValidateScopeResponse, Fault> {
     let mut v = Violations::new();
@@ -54,6 +54,7 @@ pub async fn validate_scope(
         .collect();
     v.into_result()?;
     let (role, phase) = pair.expect("no violation: it is there");
+    caller::viewer(call, Some(role))?;
     let words: Vec<&str> = provided.iter().map(|scope| scope.as_str()).collect();
     Ok(match app.scopes.validate(role, phase, &words) {
         Ok(compared) => pb::ValidateScopeResponse {
@@ -175,6 +176,7 @@ pub async fn explain_scope(
     request: pb::ExplainScopeRequest,
 ) -> Result<pb::ExplainScopeResponse, Fault> {
     let question = parse(&request)?;
+    caller::viewer(call, Some(question.role))?;
     let kind = word(question.node.label());
     let gone = || Fault::not_found(kind, question.node.id());
     let keys = [question.node.clone()];

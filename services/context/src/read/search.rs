@@ -1,28 +1,30 @@
 //! SearchDecisions: decisions and tasks by their words.
 //!
 //! A hit counts only with what the role may see of it, redacted: nobody finds out by searching
-//! what he is not shown.
+//! what he is not shown. So the store is asked for all that it weighs, whatever is wanted, and
+//! what may not be seen is gone before anything is counted or cut. A row that cannot be read is
+//! named only to who would see every word of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_graph::{
-    Deadline, Direction, EdgeType, Hits, Label, MAX_HITS, MAX_TERMS, Node, NodeKey, Props,
-    ReadError, Search, SearchIndex, Step, Subgraph, Walk, terms, weight,
+    Deadline, Direction, EdgeType, Hits, Label, MAX_HITS, MAX_TERMS, Node, NodeKey, Props, Search,
+    SearchIndex, Step, Subgraph, Walk, terms, weight,
 };
 use fleet_proto::context::v1 as pb;
 use fleet_service::{Call, Fault, Reason};
 use fleet_types::{Role, StoryId, Violations};
 
-use super::{items, show};
+use super::items::{self, Corrupt};
+use super::left_out::LeftOut;
+use super::show;
 use crate::app::{App, caller};
 use crate::domain::{Item, View, Viewer};
 use crate::rows;
 
 const USUAL: usize = 20;
 const MOST: i32 = 100;
-/// Candidates looked at for each hit that is wanted: some may not be seen.
-const CANDIDATES: usize = 4;
 /// Longest query, in bytes.
 const MOST_QUERY: usize = 2_048;
 /// Tasks of one decision that are named in a hit.
@@ -93,32 +95,28 @@ pub async fn search_decisions(
         index,
         terms: asked.words.clone(),
         story_id: asked.story.as_ref().map(ToString::to_string),
-        limit: (asked.limit * CANDIDATES + USUAL).min(MAX_HITS),
+        limit: MAX_HITS,
     };
     let (decisions, tasks) = (of(SearchIndex::Decisions), of(SearchIndex::Tasks));
     let (known, found_decisions, found_tasks) = tokio::try_join!(
         known(app, viewer, call.deadline),
-        async {
-            app.store
-                .search(&decisions, call.deadline)
-                .await
-                .map_err(Fault::from)
-        },
-        async {
-            app.store
-                .search(&tasks, call.deadline)
-                .await
-                .map_err(Fault::from)
-        },
+        candidates(app, viewer, &decisions, call.deadline),
+        candidates(app, viewer, &tasks, call.deadline),
     )?;
     known?;
-    let (decisions, more_decisions) = seen(app, viewer, &decisions, found_decisions, asked.limit);
-    let (tasks, more_tasks) = seen(app, viewer, &tasks, found_tasks, asked.limit);
+    let mut read = Reading {
+        app,
+        viewer,
+        left_out: LeftOut::default(),
+    };
+    let (decisions, more_decisions) = read.seen(&decisions, found_decisions, asked.limit);
+    let (tasks, more_tasks) = read.seen(&tasks, found_tasks, asked.limit);
     let (affected, runs) = tokio::try_join!(
         affected(app, &decisions, call.deadline),
         runs(app, &tasks, call.deadline),
     )?;
-    let affects = named(app, viewer, affected);
+    let affects = read.named(affected);
+    let runs = read.runs(&tasks, &runs);
     Ok(pb::SearchDecisionsResponse {
         decisions: decisions
             .iter()
@@ -132,17 +130,14 @@ pub async fn search_decisions(
             .collect(),
         tasks: tasks
             .iter()
-            .zip(runs)
-            .map(|(hit, run)| {
-                let run = run.and_then(|node| view(app, viewer, &node).map(|(_, view)| view));
-                pb::TaskHit {
-                    task: Some(show::subtask(&hit.view, run.as_ref())),
-                    story_id: hit.story().to_owned(),
-                    weight: hit.weight,
-                }
+            .map(|hit| pb::TaskHit {
+                task: Some(show::subtask(&hit.view, runs.get(hit.item.id()))),
+                story_id: hit.story().to_owned(),
+                weight: hit.weight,
             })
             .collect(),
         more: more_decisions || more_tasks,
+        warnings: read.left_out.told(&app.reads.metrics),
     })
 }
 
@@ -159,13 +154,28 @@ async fn known(
     let Some(node) = found.into_iter().next().flatten() else {
         return Ok(Err(Fault::not_found("story", story)));
     };
-    Ok(match view(app, viewer, &node) {
+    let item = items::item(&node, &app.policies.counted_by()).map_err(Fault::internal)?;
+    Ok(match app.policies.view(viewer, &item) {
         Some(_) => Ok(()),
         None => {
             let message = format!("{} may not see {story}", viewer.role);
             Err(Fault::denied(Reason::RoleNotAllowed, message))
         }
     })
+}
+
+/// What has the words; nothing, unasked, where the role sees no row without a story.
+async fn candidates(
+    app: &App,
+    viewer: Viewer<'_>,
+    search: &Search,
+    deadline: Deadline,
+) -> Result<Hits, Fault> {
+    let entity = items::entity_of(search.index.label()).expect("what is searched can be shown");
+    if viewer.story.is_none() && !app.policies.sees_beyond_stories(viewer.role, entity) {
+        return Ok(Hits::default());
+    }
+    Ok(app.store.search(search, deadline).await?)
 }
 
 struct Hit {
@@ -180,51 +190,116 @@ impl Hit {
     }
 }
 
-fn view(app: &App, viewer: Viewer<'_>, node: &Node) -> Option<(Item, View)> {
-    let item = match items::item(node, &app.policies.counted_by()) {
-        Ok(item) => item,
-        Err(corrupt) => {
-            app.reads.metrics.corrupt(corrupt.key.label());
-            return None;
-        }
-    };
-    let view = app.policies.view(viewer, &item)?;
-    Some((item, view))
+/// What a role may see of what was read.
+struct Reading<'a> {
+    app: &'a App,
+    viewer: Viewer<'a>,
+    left_out: LeftOut,
 }
 
-/// The hits with what the role may see of them, weighed by that; whether there are more.
-fn seen(
-    app: &App,
-    viewer: Viewer<'_>,
-    search: &Search,
-    found: Hits,
-    limit: usize,
-) -> (Vec<Hit>, bool) {
-    let mut hits: Vec<Hit> = found
-        .nodes
-        .into_iter()
-        .filter_map(|node| {
-            let (item, view) = view(app, viewer, &node)?;
-            let shown = Node {
-                props: visible(search, &view),
-                ..node
-            };
-            let words = search.index.terms_of(&shown.props);
-            let all = search.terms.iter().all(|term| words.contains(term));
-            all.then(|| Hit {
-                weight: i64::try_from(weight(search, &shown)).unwrap_or(i64::MAX),
-                item,
-                view,
+impl Reading<'_> {
+    fn view(&mut self, node: &Node, of: Option<&StoryId>) -> Option<(Item, View)> {
+        let item = match items::item(node, &self.app.policies.counted_by()) {
+            Ok(item) => item,
+            Err(corrupt) => {
+                self.leave_out(corrupt, of);
+                return None;
+            }
+        };
+        let view = self.app.policies.view(self.viewer, &item)?;
+        Some((item, view))
+    }
+
+    /// Leaves out a row of a story, or of whichever it may be.
+    fn leave_out(&mut self, corrupt: Corrupt, of: Option<&StoryId>) {
+        let (policies, label) = (&self.app.policies, corrupt.key.label());
+        let Some(entity) = items::entity_of(label) else {
+            return;
+        };
+        let rows = policies.sees_any(self.viewer, entity, of);
+        // That it was found says that it has the words, in whatever column.
+        let searched = SearchIndex::of(label).map_or(&[][..], SearchIndex::fields);
+        let columns = |field: &&str| {
+            policies
+                .columns(self.viewer.role, entity)
+                .any(|c| c == *field)
+        };
+        let named = rows && searched.iter().all(columns);
+        self.left_out.add(corrupt, named);
+    }
+
+    /// The hits with what the role may see of them, weighed by that; whether there are more of
+    /// those. That the store has more says nothing: they may be what the role never sees.
+    fn seen(&mut self, search: &Search, found: Hits, limit: usize) -> (Vec<Hit>, bool) {
+        let of = self.viewer.story;
+        for row in &found.corrupt {
+            self.leave_out(Corrupt::from(row), of);
+        }
+        let mut hits: Vec<Hit> = found
+            .nodes
+            .into_iter()
+            .filter_map(|node| {
+                let (item, view) = self.view(&node, of)?;
+                let shown = Node {
+                    props: visible(search, &view),
+                    ..node
+                };
+                let words = search.index.terms_of(&shown.props);
+                let all = search.terms.iter().all(|term| words.contains(term));
+                all.then(|| Hit {
+                    weight: i64::try_from(weight(search, &shown)).unwrap_or(i64::MAX),
+                    item,
+                    view,
+                })
             })
-        })
-        .collect();
-    hits.sort_by(|a, b| {
-        let by_weight = b.weight.cmp(&a.weight);
-        by_weight.then_with(|| a.item.key().cmp(b.item.key()))
-    });
-    let more = found.more || hits.len() > limit;
-    hits.truncate(limit);
-    (hits, more)
+            .collect();
+        hits.sort_by(|a, b| {
+            let by_weight = b.weight.cmp(&a.weight);
+            by_weight.then_with(|| a.item.key().cmp(b.item.key()))
+        });
+        let more = hits.len() > limit;
+        hits.truncate(limit);
+        (hits, more)
+    }
+
+    /// By decision, those of the tasks that may be named.
+    fn named(&mut self, affected: Subgraph) -> BTreeMap<String, Vec<String>> {
+        for row in &affected.corrupt {
+            self.leave_out(Corrupt::from(row), None);
+        }
+        let tasks: BTreeMap<NodeKey, bool> = affected
+            .nodes
+            .iter()
+            .filter(|node| node.key.label() == Label::Task)
+            .map(|node| (node.key.clone(), self.view(node, None).is_some()))
+            .collect();
+        let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for edge in affected.edges {
+            if tasks.get(&edge.to) == Some(&true) {
+                let of = named.entry(edge.from.id().to_owned()).or_default();
+                of.push(edge.to.id().to_owned());
+            }
+        }
+        named.values_mut().for_each(|tasks| tasks.sort_unstable());
+        named
+    }
+
+    /// By task, what the role may see of its run.
+    fn runs(&mut self, tasks: &[Hit], found: &Subgraph) -> BTreeMap<String, View> {
+        let stories: BTreeMap<&str, &StoryId> = tasks
+            .iter()
+            .filter_map(|hit| Some((hit.item.id(), hit.item.story()?)))
+            .collect();
+        let of = |key: &NodeKey| stories.get(key.id()).copied();
+        for row in &found.corrupt {
+            self.leave_out(Corrupt::from(row), of(&row.key));
+        }
+        found
+            .nodes
+            .iter()
+            .filter_map(|node| Some((node.key.id().to_owned(), self.view(node, of(&node.key))?.1)))
+            .collect()
+    }
 }
 
 fn visible(search: &Search, view: &View) -> Props {
@@ -253,31 +328,17 @@ async fn affected(app: &App, decisions: &[Hit], deadline: Deadline) -> Result<Su
     Ok(app.store.walk(&walk, deadline).await?)
 }
 
-/// By decision, those of the tasks that may be named.
-fn named(app: &App, viewer: Viewer<'_>, affected: Subgraph) -> BTreeMap<String, Vec<String>> {
-    let tasks: BTreeMap<NodeKey, bool> = affected
-        .nodes
-        .iter()
-        .filter(|node| node.key.label() == Label::Task)
-        .map(|node| (node.key.clone(), view(app, viewer, node).is_some()))
-        .collect();
-    let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for edge in affected.edges {
-        if tasks.get(&edge.to) == Some(&true) {
-            let of = named.entry(edge.from.id().to_owned()).or_default();
-            of.push(edge.to.id().to_owned());
-        }
-    }
-    named.values_mut().for_each(|tasks| tasks.sort_unstable());
-    named
-}
-
-async fn runs(app: &App, tasks: &[Hit], deadline: Deadline) -> Result<Vec<Option<Node>>, Fault> {
+/// The runs of the tasks; a run has the id of its task. Not by keys: one that cannot be read
+/// would take the others with it.
+async fn runs(app: &App, tasks: &[Hit], deadline: Deadline) -> Result<Subgraph, Fault> {
     if tasks.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Subgraph::default());
     }
     let key = |hit: &Hit| NodeKey::new(Label::TaskRun, hit.item.id());
-    let keys: Vec<NodeKey> = tasks.iter().map(key).collect();
-    let found: Result<_, ReadError> = app.store.get(&keys, deadline).await;
-    Ok(found?)
+    let walk = Walk {
+        roots: tasks.iter().map(key).collect(),
+        steps: Vec::new(),
+        max_nodes: tasks.len(),
+    };
+    Ok(app.store.walk(&walk, deadline).await?)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleet_graph::{
     Branch, Deadline, Digested, Direction, EdgeType, MAX_WALK_NODES, Node, NodeKey, Reached,
-    Sketch, Sketched, Versions,
+    ReadError, Sketch, Sketched, Versions,
 };
 use fleet_service::Fault;
 use fleet_types::StoryId;
@@ -228,7 +228,7 @@ struct Whole {
 impl Reader<'_> {
     /// The rows of these keys, whole, as far as they are there, and the versions after that.
     /// One round trip.
-    async fn whole(&self, keys: &[Key]) -> Result<(Digested, Whole), Fault> {
+    async fn whole(&self, keys: &[Key]) -> Result<(Digested, Whole), ReadError> {
         let nodes = keys.iter();
         let nodes: Vec<NodeKey> = nodes
             .filter_map(|key| items::node_key(&self.story, key))
@@ -272,7 +272,11 @@ impl Reader<'_> {
         let Ok((chosen, keys)) = choose(&known.graph) else {
             return Ok(None);
         };
-        let (digested, whole) = self.whole(&keys).await?;
+        let (digested, whole) = match self.whole(&keys).await {
+            // Read in full, where it is reported.
+            Err(ReadError::Corrupt(_)) => return Ok(None),
+            read => read?,
+        };
         if digested != known.digested {
             reads.stories.forget_unless(&self.story, &digested);
             return Ok(None);

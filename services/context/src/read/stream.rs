@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fleet_graph::{Deadline, Digest, Direction, EdgeType, Store};
+use fleet_graph::Deadline;
 use fleet_proto::context::v1 as pb;
 use fleet_proto::context::v1::stream_context_updates_response::Kind;
 use fleet_service::{Call, Fault, Reason};
@@ -13,11 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::hub::{Change, Hub, Seat, Told, WITHIN, phase_of};
-use super::items;
-use super::version::{digest_of, graph_version};
+use super::story;
 use crate::app::{App, caller};
-use crate::domain::{Policies, Viewer};
-use crate::rows;
+use crate::domain::{Item, Policies, Viewer};
 
 /// What a caller of StreamContextUpdates gets.
 pub(crate) type Updates = ReceiverStream<Result<pb::StreamContextUpdatesResponse, Status>>;
@@ -56,7 +54,7 @@ pub async fn stream_context_updates(
         seat,
         out,
     };
-    let snapshot = watcher.snapshot(&*app.store, call.deadline).await?;
+    let snapshot = watcher.snapshot(app, call.deadline).await?;
     app.tasks
         .spawn("stream_context_updates", watcher.run(snapshot));
     Ok(ReceiverStream::new(updates))
@@ -72,34 +70,26 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// The state now. One read.
+    /// The state now.
     async fn snapshot(
         &self,
-        store: &dyn Store,
+        app: &App,
         deadline: Deadline,
     ) -> Result<pb::StreamContextUpdatesResponse, Fault> {
-        let versions = digest_of(&self.story);
-        let mut digest = Digest {
-            root: versions.root,
-            paths: versions.paths,
-        };
-        digest
-            .paths
-            .push(vec![(EdgeType::HasDecision, Direction::Out)]);
-        let keys = [rows::story(&self.story), rows::context(&self.story)];
-        let (mut digested, nodes) = store.digest(&digest, &keys, deadline).await?;
-        let decisions = digested.paths.pop().unwrap_or_default().nodes;
-        let version = graph_version(&digested);
-        let (Some(version), Some(story)) = (version, nodes.first().and_then(Option::as_ref)) else {
-            return Err(Fault::not_found("story", &self.story));
-        };
-        let counted_by = self.policies.counted_by();
-        let story = items::item(story, &counted_by).map_err(Fault::internal)?;
-        if !self.policies.sees(self.viewer(), &story) {
+        let told = story::read(app, &self.story, deadline, |graph| {
+            if self.policies.sees(self.viewer(), &graph.story) {
+                return Ok(((), Vec::new()));
+            }
             let message = format!("{} may not see {}", self.role, self.story);
-            return Err(Fault::denied(Reason::RoleNotAllowed, message));
-        }
-        let context = nodes.get(1).and_then(Option::as_ref);
+            Err(Fault::denied(Reason::RoleNotAllowed, message))
+        })
+        .await?;
+        let seen = |item: &&Item| {
+            let own = item.story() == Some(&self.story) && !item.is_deleted();
+            own && self.policies.sees(self.viewer(), item)
+        };
+        let decisions = told.graph.decisions.iter().filter(seen).count();
+        let context = told.context.as_ref();
         Ok(pb::StreamContextUpdatesResponse {
             kind: Kind::Snapshot.into(),
             story_id: self.story.to_string(),
@@ -107,7 +97,7 @@ impl Watcher {
             phase: phase_of(context),
             changed: Vec::new(),
             hash: String::new(),
-            graph_version: version,
+            graph_version: told.graph_version,
             decisions: i32::try_from(decisions).unwrap_or(i32::MAX),
         })
     }
@@ -139,6 +129,12 @@ impl Watcher {
                 Ok(Told::Change(change)) => {
                     (change.story == self.story).then(|| self.message(&change))
                 }
+                Ok(Told::Missed(story)) if story == self.story => {
+                    return Err(Fault::Unavailable {
+                        dependency: "graph",
+                    });
+                }
+                Ok(Told::Missed(_)) => None,
                 Ok(Told::Lost) | Err(broadcast::error::RecvError::Closed) => {
                     return Err(Fault::Unavailable { dependency: "bus" });
                 }

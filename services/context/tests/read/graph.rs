@@ -14,7 +14,8 @@ use crate::world::{World, code, on_every_backend, soon};
 
 on_every_backend!(
     a_neighbourhood_is_what_the_role_may_see,
-    hits_come_by_weight
+    hits_come_by_weight,
+    what_may_not_be_seen_neither_displaces_hits_nor_counts,
 );
 
 async fn a_neighbourhood_is_what_the_role_may_see(world: &World) {
@@ -199,5 +200,49 @@ async fn hits_come_by_weight(world: &World) {
     assert_eq!(found(&find(word.clone(), "", "po", 0).await).len(), 3);
     let nothing = find(word.clone(), "", "developer", 0).await;
     assert!(nothing.decisions.is_empty() && nothing.tasks.is_empty());
+    a.stop().await;
+}
+
+/// Heavier decisions that the architect may not see are many; what he may see is found anyway.
+/// Nobody learns from the answer that there are others.
+async fn what_may_not_be_seen_neither_displaces_hits_nor_counts(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let word = format!("w{}", world.tag);
+    let id = |n: usize| format!("DEC-{}-{n:03}", world.tag);
+    let mut commit = seed.change(|_| {});
+    for n in 0..150 {
+        let row = json!({"decision_type": "QUALITY", "title": format!("{word} {word} {word}")});
+        seed.put_decision(&mut commit, &id(n), n, row);
+    }
+    for n in [150, 151] {
+        let row = json!({"rationale": format!("since {word} is fast")});
+        seed.put_decision(&mut commit, &id(n), n, row);
+    }
+    store.commit(&commit, soon()).await.unwrap();
+    seed.moved();
+    let find = async |story: &str, role: &str, limit: i32| {
+        let request = pb::SearchDecisionsRequest {
+            query: word.clone(),
+            story_id: story.to_owned(),
+            role: role.to_owned(),
+            limit,
+        };
+        let answer = a.client.clone().search_decisions(request).await;
+        let answer = answer.unwrap().into_inner();
+        let hits = answer.decisions.into_iter();
+        let ids: Vec<String> = hits.map(|hit| hit.decision.unwrap().id).collect();
+        (ids, answer.more)
+    };
+    assert_eq!(
+        find("", "architect", 0).await,
+        (vec![id(150), id(151)], false)
+    );
+    assert_eq!(find("", "architect", 1).await, (vec![id(150)], true));
+    a.store.trips();
+    assert_eq!(find("", "developer", 1).await, (vec![], false));
+    assert_eq!(a.store.trips(), 0, "there is nothing to ask for");
+    let (own, more) = find(&seed.story, "developer", 100).await;
+    assert_eq!((own.len(), more), (100, true));
     a.stop().await;
 }

@@ -115,6 +115,65 @@ async fn nobody_reads_what_was_made_for_another_role() {
         .get_graph_relationships(by(&["developer"], near("po")))
         .await;
     assert_eq!(code(refused), Code::PermissionDenied);
+
+    // So in every other call that shows something: nobody learns what another role sees, nor
+    // whether there is something to see.
+    let scopes = |role: &str| pb::ValidateScopeRequest {
+        role: role.to_owned(),
+        phase: "BUILD".to_owned(),
+        provided_scopes: Vec::new(),
+    };
+    let explain = |role: &str, node_id: &str| pb::ExplainScopeRequest {
+        role: role.to_owned(),
+        phase: "BUILD".to_owned(),
+        node_id: node_id.to_owned(),
+        node_type: "Story".to_owned(),
+        subtask_id: String::new(),
+    };
+    let find = |role: &str| pb::SearchDecisionsRequest {
+        query: "title".to_owned(),
+        story_id: "s-1".to_owned(),
+        role: role.to_owned(),
+        limit: 0,
+    };
+    let watch = |role: &str| pb::StreamContextUpdatesRequest {
+        story_id: "s-1".to_owned(),
+        role: role.to_owned(),
+    };
+    for (caller, role, allowed) in [
+        ("qa", "po", false),
+        ("qa", "qa", true),
+        ("orchestrator", "po", true),
+    ] {
+        let of = &[caller];
+        let validated = client.validate_scope(by(of, scopes(role))).await;
+        let explained = client.explain_scope(by(of, explain(role, "s-1"))).await;
+        let found = client.search_decisions(by(of, find(role))).await;
+        let watched = client.stream_context_updates(by(of, watch(role))).await;
+        let answers = [
+            validated.map(drop),
+            explained.map(drop),
+            found.map(drop),
+            watched.map(drop),
+        ];
+        for (at, answer) in answers.into_iter().enumerate() {
+            let code = answer.map_or_else(|status| status.code(), |()| Code::Ok);
+            let expected = if allowed {
+                Code::Ok
+            } else {
+                Code::PermissionDenied
+            };
+            assert_eq!(code, expected, "{caller} as {role}: {at}");
+        }
+    }
+    let gone = client
+        .explain_scope(by(&["qa"], explain("po", "s-2")))
+        .await;
+    assert_eq!(code(gone), Code::PermissionDenied, "there or not");
+    let gone = client
+        .explain_scope(by(&["qa"], explain("qa", "s-2")))
+        .await;
+    assert_eq!(code(gone), Code::NotFound);
     drop(client);
     a.stop().await;
 }

@@ -13,6 +13,8 @@ on_every_backend!(
     cycles_and_edges_to_what_is_gone_do_no_harm,
     one_damaged_row_is_left_out_and_named,
     a_row_that_is_no_node_any_more_is_left_out_too,
+    a_row_that_goes_bad_is_left_out_from_then_on,
+    neither_graph_nor_search_fails_for_one_damaged_row,
     ids_that_begin_alike_never_mix,
     five_thousand_decisions_are_chosen_from,
 );
@@ -205,6 +207,137 @@ async fn a_row_that_is_no_node_any_more_is_left_out_too(world: &World) {
     assert_eq!(answer.warnings, [warning]);
     let kept = a.must(ask(&seed.story, "developer", "BUILD")).await;
     assert_eq!((kept, a.store.trips()), (answer, 1));
+    a.stop().await;
+}
+
+/// What was read well before and is remembered is left out as well.
+async fn a_row_that_goes_bad_is_left_out_from_then_on(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let id = |n: usize| format!("DEC-{}-{n}", world.tag);
+    for n in 0..2 {
+        seed.decision(&id(n), n, json!({})).await;
+    }
+    let asked = |token_budget: i32| pb::GetContextRequest {
+        token_budget,
+        ..ask(&seed.story, "architect", "DESIGN")
+    };
+    let before = a.must(asked(0)).await;
+    assert!(before.context.contains(&id(1)) && before.warnings.is_empty());
+    a.store.damage(key(Label::Decision, id(1)));
+    let after = a.must(asked(3_000)).await;
+    assert!(after.context.contains(&id(0)) && !after.context.contains(&id(1)));
+    let warning = format!("Decision/{} could not be read and was left out", id(1));
+    assert_eq!(after.warnings, [warning]);
+    a.stop().await;
+}
+
+async fn neither_graph_nor_search_fails_for_one_damaged_row(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let word = format!("w{}", world.tag);
+    let id = |n: usize| format!("DEC-{}-{n}", world.tag);
+    let titled = || json!({"title": format!("Use {word}")});
+    for n in 0..3 {
+        seed.decision(&id(n), n, titled()).await;
+    }
+    seed.relate(&id(0), EdgeType::DependsOn, key(Label::Decision, id(1)))
+        .await;
+    let task = |n: usize| format!("T-{}-{n}-{word}", world.tag);
+    for n in 0..2 {
+        seed.task(&task(n), "developer", &[]).await;
+        seed.run(&task(n), json!({"state": "pending_qa"})).await;
+    }
+    // Of another story, which the architect may see for its type alone.
+    let mut other = Seed::story(&*store, &format!("s-{}-b", world.tag)).await;
+    other.decision(&id(3), 3, titled()).await;
+    seed.relate(&id(0), EdgeType::DependsOn, key(Label::Decision, id(3)))
+        .await;
+    for n in [1, 3] {
+        a.store.damage(key(Label::Decision, id(n)));
+    }
+    a.store.damage(key(Label::TaskRun, task(0)));
+    let told = |key: String| format!("{key} could not be read and was left out");
+    let decision = |n: usize| told(format!("Decision/{}", id(n)));
+    let run = told(format!("TaskRun/{}", task(0)));
+
+    let near = async |id: String, kind: &str, role: &str| {
+        let request = pb::GetGraphRelationshipsRequest {
+            node_id: id,
+            node_type: kind.to_owned(),
+            depth: 2,
+            role: role.to_owned(),
+            max_nodes: 0,
+        };
+        let answer = a.client.clone().get_graph_relationships(request).await;
+        answer.unwrap().into_inner()
+    };
+    for (role, warnings, hidden) in [
+        ("po", vec![run.clone(), decision(1), decision(3)], 0),
+        ("architect", vec![run.clone(), decision(1)], 1),
+        ("developer", vec![run.clone(), decision(1)], 1),
+    ] {
+        let answer = near(seed.story.clone(), "Story", role).await;
+        assert_eq!(
+            (answer.warnings, answer.hidden),
+            (warnings, hidden),
+            "{role}"
+        );
+        let ids: BTreeSet<&str> = answer.neighbors.iter().map(|n| n.id.as_str()).collect();
+        assert!(
+            ids.contains(&*id(0)) && ids.contains(&*id(2)),
+            "{role}: {ids:?}"
+        );
+        assert!(
+            ids.contains(&*task(0)) && !ids.contains(&*id(1)),
+            "{role}: {ids:?}"
+        );
+    }
+    // Where it is found only from a decision, it may be of any story.
+    let answer = near(id(0), "Decision", "developer").await;
+    assert_eq!(
+        answer.warnings,
+        [decision(1)],
+        "the story leads there as well"
+    );
+
+    let find = async |story: &str, role: &str| {
+        let request = pb::SearchDecisionsRequest {
+            query: word.clone(),
+            story_id: story.to_owned(),
+            role: role.to_owned(),
+            limit: 0,
+        };
+        let answer = a.client.clone().search_decisions(request).await;
+        answer.unwrap().into_inner()
+    };
+    let story = seed.story.as_str();
+    for (of, role, warnings) in [
+        (story, "developer", vec![run.clone(), decision(1)]),
+        // It may not know the alternatives, in which the word might be.
+        (story, "qa", vec![run.clone()]),
+        ("", "architect", vec![]),
+        ("", "po", vec![run, decision(1), decision(3)]),
+    ] {
+        let found = find(of, role).await;
+        assert_eq!(found.warnings, warnings, "{role}");
+        let hits = found.decisions.iter();
+        let ids: Vec<_> = hits
+            .map(|hit| hit.decision.as_ref().unwrap().id.clone())
+            .collect();
+        assert_eq!(ids, [id(0), id(2)], "{role}");
+        if role != "architect" {
+            let states = found
+                .tasks
+                .iter()
+                .map(|hit| &*hit.task.as_ref().unwrap().status);
+            assert_eq!(states.collect::<Vec<_>>(), ["todo", "pending_qa"], "{role}");
+        }
+    }
+    for kind in ["Decision", "TaskRun"] {
+        let line = format!("fleet_context_corrupt_rows_total{{kind=\"{kind}\"}}");
+        assert!(a.counted(&line) > 0, "{kind}");
+    }
     a.stop().await;
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use fleet_graph::conformance::{Read, Watch, Watched};
-use fleet_graph::{Commit, CommitError, CorruptRow, NodeKey, Sketched, Store, Unavailable};
+use fleet_graph::{Commit, CommitError, NodeKey, Sketched, Store, Unavailable};
 use fleet_testing::{pulled_plug, soon};
 
 /// What is seen and done at the store of the context service in these tests.
@@ -16,10 +16,10 @@ pub struct Eyes {
     away: AtomicBool,
     /// Applied behind the next sketches, one for each.
     between: Mutex<Vec<Commit>>,
-    /// Does not read as a node.
-    damaged: Mutex<Option<NodeKey>>,
     /// Is not among what so many of the next sketches reach.
     hidden: Mutex<Option<(NodeKey, u32)>>,
+    /// Do not read as nodes.
+    damaged: Mutex<Vec<NodeKey>>,
 }
 
 impl Eyes {
@@ -50,9 +50,9 @@ impl Eyes {
         self.between.lock().unwrap().push(commit);
     }
 
-    /// This node cannot be read in sketches from now on.
+    /// This node cannot be read from now on.
     pub fn damage(&self, key: NodeKey) {
-        *self.damaged.lock().unwrap() = Some(key);
+        self.damaged.lock().unwrap().push(key);
     }
 
     /// The next sketches do not show this node yet, as if they saw half of the commit that wrote
@@ -82,20 +82,11 @@ impl Watch for Eyes {
         Ok(self.there()?)
     }
 
+    fn is_damaged(&self, key: &NodeKey) -> bool {
+        self.damaged.lock().unwrap().contains(key)
+    }
+
     async fn sketched(&self, seen: &mut Sketched) {
-        if let Some(key) = &*self.damaged.lock().unwrap() {
-            for branch in &mut seen.branches {
-                let before = branch.versions().nodes;
-                branch.nodes.retain(|node| node.key != *key);
-                branch.light.retain(|node| node.key != *key);
-                if branch.versions().nodes < before {
-                    branch.corrupt.push(CorruptRow {
-                        key: key.clone(),
-                        problem: "no JSON".to_owned(),
-                    });
-                }
-            }
-        }
         if let Some((key, left)) = &mut *self.hidden.lock().unwrap()
             && *left > 0
         {

@@ -3,16 +3,21 @@
 use fleet_context::Config;
 use fleet_events::Origin;
 use fleet_events::payload::ContextUpdated;
+use fleet_graph::Label;
 use fleet_proto::context::v1 as pb;
 use fleet_proto::context::v1::stream_context_updates_response::Kind;
 use fleet_service::{SystemClock, SystemIds};
 use fleet_types::{Clock as _, StoryId};
 use tonic::Code;
 
-use crate::seed::Seed;
+use crate::seed::{Seed, key};
 use crate::world::{World, code, next, on_every_backend, soon};
 
-on_every_backend!(a_watcher_gets_the_state_and_then_every_change);
+on_every_backend!(
+    a_watcher_gets_the_state_and_then_every_change,
+    a_watcher_hears_of_what_its_role_may_see,
+    what_cannot_be_read_ends_no_other_stream,
+);
 
 fn watch(story: &str, role: &str) -> pb::StreamContextUpdatesRequest {
     pb::StreamContextUpdatesRequest {
@@ -100,6 +105,119 @@ async fn a_watcher_gets_the_state_and_then_every_change(world: &World) {
     let refused = client.stream_context_updates(watch("nobody", "boss")).await;
     assert_eq!(code(refused), Code::InvalidArgument);
     drop((updates, again));
+    a.stop().await;
+    b.stop().await;
+}
+
+/// Developers who see decisions of one type, and nothing else but the story.
+const ONE_TYPE: &str = "
+version: 1
+roles:
+  developer:
+    story: {rows: story, columns: [story_id, title]}
+    decision:
+      rows: [{rows: story, where: {decision_type: [ARCHITECTURE]}}]
+      columns: [decision_id, title]
+";
+
+async fn a_watcher_hears_of_what_its_role_may_see(world: &World) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policies.yaml");
+    std::fs::write(&file, ONE_TYPE).unwrap();
+    let config = Config {
+        policies_file: Some(file),
+        ..Config::default()
+    };
+    let a = world.replica_with(world.backends().await, config).await;
+    let store = world.backends().await.store;
+    let seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let story = seed.story.as_str();
+    let id = |n: usize| format!("DEC-{}-{n}", world.tag);
+    let mut client = a.client.clone();
+    let mut decide = async |n: usize, of_type: &str| {
+        let payload = format!(
+            r#"{{"title": "Use it", "rationale": "It is there", "decision_type": "{of_type}"}}"#
+        );
+        let made = change(story, "DECISION", &id(n), &payload);
+        client.update_context(made).await.unwrap();
+    };
+    for (n, of_type) in [(0, "ARCHITECTURE"), (1, "QUALITY"), (2, "ARCHITECTURE")] {
+        decide(n, of_type).await;
+    }
+    let mut gone = change(story, "DECISION", &id(2), "");
+    gone.changes[0].operation = "DELETE".to_owned();
+    a.client.clone().update_context(gone).await.unwrap();
+
+    let mut watcher = a.client.clone();
+    let updates = watcher.stream_context_updates(watch(story, "developer"));
+    let mut updates = updates.await.unwrap().into_inner();
+    let snapshot = next(&mut updates).await;
+    assert_eq!(snapshot.version, 5);
+    assert_eq!(
+        snapshot.decisions, 1,
+        "neither the other type nor the deleted one"
+    );
+    decide(3, "QUALITY").await;
+    decide(4, "ARCHITECTURE").await;
+    for (version, changed) in [(6, vec![]), (7, vec![format!("decision:{}", id(4))])] {
+        let mut told = next(&mut updates).await;
+        while told.version < version {
+            // What the snapshot says already may be told again.
+            told = next(&mut updates).await;
+        }
+        assert_eq!((told.version, told.changed), (version, changed));
+    }
+    let refused = watcher.stream_context_updates(watch(story, "po")).await;
+    assert_eq!(code(refused), Code::PermissionDenied, "no word of it");
+    drop(updates);
+    a.stop().await;
+}
+
+async fn what_cannot_be_read_ends_no_other_stream(world: &World) {
+    let (a, b) = (world.replica().await, world.replica().await);
+    let store = world.backends().await.store;
+    let (bad, good) = (format!("s-{}-bad", world.tag), format!("s-{}", world.tag));
+    for story in [&bad, &good] {
+        Seed::story(&*store, story).await;
+    }
+    let id = |n: usize| format!("DEC-{}-{n}", world.tag);
+    let payload = r#"{"title": "Use it", "rationale": "It is there"}"#;
+    a.store.damage(key(Label::Decision, id(0)));
+    let mut client = a.client.clone();
+    let mut watchers = Vec::new();
+    for story in [&bad, &good] {
+        let updates = client.stream_context_updates(watch(story, "po"));
+        let mut updates = updates.await.unwrap().into_inner();
+        assert_eq!(next(&mut updates).await.kind(), Kind::Snapshot);
+        watchers.push(updates);
+    }
+    let [of_bad, of_good] = &mut watchers[..] else {
+        panic!("two")
+    };
+    // The change is told, without what cannot be read of it.
+    let mut both = change(&bad, "DECISION", &id(0), payload);
+    let second = change(&bad, "DECISION", &id(1), payload).changes;
+    both.changes.extend(second);
+    let mut elsewhere = b.client.clone();
+    elsewhere.update_context(both).await.unwrap();
+    let told = next(of_bad).await;
+    assert_eq!((told.version, told.phase.as_str()), (2, "DESIGN"));
+    assert_eq!(told.changed, [format!("decision:{}", id(1))]);
+    let line = "fleet_context_corrupt_rows_total{kind=\"Decision\"}";
+    assert!(a.counted(line) > 0);
+
+    // Without the context nothing can be told: to who watches that story.
+    a.store.damage(key(Label::StoryContext, &*bad));
+    for (story, n) in [(&bad, 2), (&good, 3)] {
+        let made = change(story, "DECISION", &id(n), payload);
+        elsewhere.update_context(made).await.unwrap();
+    }
+    let told = next(of_good).await;
+    assert_eq!(told.changed, [format!("decision:{}", id(3))]);
+    let ended = tokio::time::timeout(crate::world::PATIENCE, of_bad.message()).await;
+    let ended = ended.expect("in time").unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable, "{ended}");
+    drop(watchers);
     a.stop().await;
     b.stop().await;
 }

@@ -81,7 +81,7 @@ impl Scene {
     }
 
     async fn walk(&self, walk: Walk) -> Result<Subgraph, Fault> {
-        let found = self.store.walk(&walk, self.deadline).await?;
+        let found = self.store.walk(&walk, self.deadline).await?.whole()?;
         if found.truncated {
             return Err(Fault::internal(format!(
                 "more than {} nodes around {:?}",

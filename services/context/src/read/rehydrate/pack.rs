@@ -218,6 +218,7 @@ impl Choice {
             .map(|task| (task.id(), task.text("title")))
             .collect();
         let decisions: Vec<View> = self.decisions.iter().filter_map(whole).collect();
+        let told_of: BTreeSet<&str> = decisions.iter().map(View::id).collect();
         let mut impacted = Vec::new();
         for decision in &decisions {
             for task in self.affects.get(decision.id()).into_iter().flatten() {
@@ -253,7 +254,7 @@ impl Choice {
             decision_deps: self
                 .relations
                 .iter()
-                .filter(|r| decisions.iter().any(|d| d.id() == r.src_id))
+                .filter(|r| told_of.contains(&*r.src_id))
                 .cloned()
                 .collect(),
             decisions: decisions
