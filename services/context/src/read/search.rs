@@ -116,7 +116,7 @@ pub async fn search_decisions(
         runs(app, &tasks, call.deadline),
     )?;
     let affects = read.named(affected);
-    let runs = read.runs(&tasks, runs);
+    let runs = read.runs(&tasks, &runs);
     Ok(pb::SearchDecisionsResponse {
         decisions: decisions
             .iter()
@@ -285,7 +285,7 @@ impl Reading<'_> {
     }
 
     /// By task, what the role may see of its run.
-    fn runs(&mut self, tasks: &[Hit], found: Subgraph) -> BTreeMap<String, View> {
+    fn runs(&mut self, tasks: &[Hit], found: &Subgraph) -> BTreeMap<String, View> {
         let stories: BTreeMap<&str, &StoryId> = tasks
             .iter()
             .filter_map(|hit| Some((hit.item.id(), hit.item.story()?)))
