@@ -3,6 +3,8 @@
 #[path = "cli/context.rs"]
 mod context;
 mod support;
+#[path = "cli/tls.rs"]
+mod tls;
 
 use std::path::Path;
 
