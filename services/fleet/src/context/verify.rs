@@ -277,19 +277,20 @@ fn receipt_of(answer: &Answer) -> anyhow::Result<&Receipt> {
 
 /// How answers of the same text differ beside it.
 fn beside(then: &Answer, now: &Answer) -> Vec<String> {
+    type Part = fn(&Blocks) -> &String;
     let mut found = Vec::new();
     if then.scopes != now.scopes {
         let (then, now) = (then.scopes.join(", "), now.scopes.join(", "));
         found.push(format!("scopes: {then} → {now}"));
     }
-    let block = |of: &Answer, block: fn(&Blocks) -> &String| of.blocks.as_ref().map(block).cloned();
-    let blocks: [(&str, fn(&Blocks) -> &String); 3] = [
+    let block = |of: &Answer, part: Part| of.blocks.as_ref().map(part).cloned();
+    let blocks: [(&str, Part); 3] = [
         ("system", |blocks| &blocks.system),
         ("context", |blocks| &blocks.context),
         ("tools", |blocks| &blocks.tools),
     ];
-    for (name, text) in blocks {
-        if block(then, text) != block(now, text) {
+    for (name, part) in blocks {
+        if block(then, part) != block(now, part) {
             found.push(format!("blocks.{name}: another text"));
         }
     }
