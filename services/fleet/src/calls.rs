@@ -1,5 +1,6 @@
 //! Calls to services over gRPC.
 
+use std::error::Error as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -44,7 +45,14 @@ pub async fn connect(uri: &str, ca_file: Option<&Path>) -> anyhow::Result<Channe
 
 /// A refusal of a service as an error that a person can read.
 pub fn explain(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!("{:?}: {}", status.code(), status.message())
+    let refusal = anyhow::anyhow!("{:?}: {}", status.code(), status.message());
+    // What a service says has no source here: this is the connection's.
+    match status.source() {
+        None => refusal,
+        Some(_) => refusal.context(
+            "the connection broke; if the server speaks TLS, its address begins with https://",
+        ),
+    }
 }
 
 /// The address by which this machine reaches a listener at `bound`.

@@ -116,6 +116,10 @@ async fn context_reaches_planning_and_the_commands_reach_context() {
             &["--server", &plain, "--ca-file", ca],
             "has to begin with https://",
         ),
+        (
+            &["--server", &plain],
+            "if the server speaks TLS, its address begins with https://",
+        ),
     ] {
         let refused = get(place);
         assert_eq!(refused.status.code(), Some(1), "{place:?}");
