@@ -2,6 +2,8 @@
 
 #[path = "cli/context.rs"]
 mod context;
+#[path = "cli/local.rs"]
+mod local;
 mod support;
 #[path = "cli/tls.rs"]
 mod tls;
