@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use crate::readiness::Readiness;
 use crate::server::{self, RpcMetrics, Running};
@@ -71,6 +72,24 @@ impl Process {
             .unwrap_or_else(PoisonError::into_inner)
             .push(running);
         Ok(address)
+    }
+
+    /// Serves a service to this process itself, too, whatever its listener asks of others
+    /// (TLS, their certificates): limits and identity are those of `settings`. Gives the way.
+    ///
+    /// # Errors
+    /// Descriptors that are of no use.
+    pub fn serve_within(
+        &self,
+        mounted: Mounted,
+        settings: ServerSettings,
+    ) -> Result<Channel, ServeError> {
+        let (channel, running) = server::serve_within(self, mounted, settings)?;
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(running);
+        Ok(channel)
     }
 
     /// Serves the admin pages and `more` beside them; `config` is shown under `/config` and

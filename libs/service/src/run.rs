@@ -97,10 +97,33 @@ impl Process {
                 move || ping_cache(pinged.clone()),
             );
         }
+        watch_fill(&self.tasks, &self.metrics, &bus);
+        let backends = Backends {
+            store,
+            store_name,
+            bus,
+            bus_name,
+            cache,
+        };
+        let (relay, deps) = self.deps(backends, deployment);
+        self.tasks.flusher("relay", |shutdown| relay.run(shutdown));
+        deps
+    }
+
+    /// What services need to read, and nothing that works on the backends by itself: no
+    /// migration, no reconciliation of streams, no relay. What is committed nevertheless waits
+    /// in the outbox for whoever has the backends next.
+    pub fn attach_for_reading(&self, backends: Backends, deployment: &str) -> Deps {
+        self.deps(backends, deployment).1
+    }
+
+    fn deps(&self, backends: Backends, deployment: &str) -> (Relay, Deps) {
+        let Backends {
+            store, bus, cache, ..
+        } = backends;
         let cache_metrics = fleet_cache::Metrics::default();
         self.metrics
             .with(|registry| cache_metrics.register(registry));
-        watch_fill(&self.tasks, &self.metrics, &bus);
         let settings = RelaySettings {
             seed: self.ids.random(),
             ..RelaySettings::default()
@@ -110,8 +133,7 @@ impl Process {
             .with(|registry| event_metrics.register(registry));
         let (relay, committer) =
             Relay::new(store.clone(), bus.clone(), self.clock.clone(), settings);
-        self.tasks.flusher("relay", |shutdown| relay.run(shutdown));
-        Deps {
+        let deps = Deps {
             committer,
             store,
             bus,
@@ -122,7 +144,8 @@ impl Process {
             deployment: deployment.to_owned(),
             metrics: self.metrics.clone(),
             event_metrics,
-        }
+        };
+        (relay, deps)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleet_events::ConsumerSettings;
 use fleet_service::config::{Key, Kind, Settings};
+use tonic::transport::Channel;
 
 use crate::domain::{Policies, Redaction, Report, Scopes};
 
@@ -14,9 +15,15 @@ pub const KEYS: &[Key] = &[
         "planning_uri",
         "FLEET_PLANNING_URI",
         Kind::Text,
-        "Where stories and tasks are created: address of the planning service.",
+        "Where stories and tasks are created: address of the planning service, https:// with TLS; unset: the planning of the same process, else http://127.0.0.1:50054.",
     )
-    .or(DEFAULT_PLANNING),
+    .optional(),
+    Key::new(
+        "planning_ca_file",
+        "FLEET_PLANNING_CA_FILE",
+        Kind::Path,
+        "PEM file of the authorities of a planning service with TLS; unset: the system's.",
+    ),
     Key::new(
         "context_scopes_file",
         "FLEET_CONTEXT_SCOPES_FILE",
@@ -75,13 +82,18 @@ pub const KEYS: &[Key] = &[
     .or("50000"),
 ];
 
-const DEFAULT_PLANNING: &str = "http://127.0.0.1:50054";
+/// Where planning is, if nobody says.
+pub(crate) const DEFAULT_PLANNING: &str = "http://127.0.0.1:50054";
 
 /// The checked settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Address of planning.
-    pub planning_uri: String,
+    /// Address of planning, if somebody says it.
+    pub planning_uri: Option<String>,
+    /// Who signed planning's certificate; `None`: the system's authorities.
+    pub planning_ca_file: Option<PathBuf>,
+    /// The way to the planning of the same process, for when no address is said.
+    pub planning: Option<Channel>,
     /// Sections by role and phase; `None`: those that come with the service.
     pub scopes_file: Option<PathBuf>,
     /// Rows and columns by role; `None`: those that come with the service.
@@ -103,7 +115,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            planning_uri: DEFAULT_PLANNING.to_owned(),
+            planning_uri: None,
+            planning_ca_file: None,
+            planning: None,
             scopes_file: None,
             policies_file: None,
             pack_ttl: Duration::from_secs(60 * 60),
@@ -149,7 +163,9 @@ impl Config {
     pub fn from_settings(settings: &Settings) -> Self {
         let number = |name| u32::try_from(settings.integer(name)).expect("bounded by its kind");
         Self {
-            planning_uri: settings.text("planning_uri").to_owned(),
+            planning_uri: settings.optional("planning_uri").map(str::to_owned),
+            planning_ca_file: settings.path("planning_ca_file"),
+            planning: None,
             scopes_file: settings.path("context_scopes_file"),
             policies_file: settings.path("context_policies_file"),
             pack_ttl: settings.duration("context_pack_ttl"),
@@ -207,6 +223,7 @@ mod tests {
         let settings = Settings::load(KEYS, None, [], &[]).unwrap();
         let (read, default) = (Config::from_settings(&settings), Config::default());
         assert_eq!(read.planning_uri, default.planning_uri);
+        assert!(read.planning_ca_file.is_none() && read.planning.is_none());
         assert_eq!(read.pack_ttl, default.pack_ttl);
         assert_eq!(read.receipt_ttl, default.receipt_ttl);
         assert_eq!(read.max_watchers, default.max_watchers);

@@ -104,12 +104,25 @@ pub fn start(deps: Deps, config: Config) -> Result<Mounted, StartError> {
     );
     run(&CONTEXT_AGENT_WORK, Arc::new(AgentWork(app.clone())));
     run(&CONTEXT_REQUESTS, Arc::new(Requests(app.clone())));
+    Ok(mounted(app))
+}
+
+/// The service without its consumers: what is stored can be read, and nobody listens to what
+/// others say.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_for_reading(deps: &Deps, config: &Config) -> Result<Mounted, StartError> {
+    Ok(mounted(app(deps, config)?))
+}
+
+fn mounted(app: Arc<App>) -> Mounted {
     let server = ContextServiceServer::new(grpc::Context::new(app));
-    Ok(Mounted::new(
+    Mounted::new(
         fleet_topology::services::CONTEXT.name,
         fleet_proto::DESCRIPTOR_SET,
     )
-    .serve(limited!(server)))
+    .serve(limited!(server))
 }
 
 /// What the service works with; the hub of its streams runs on the tasks of `deps` from now on.
@@ -122,7 +135,13 @@ pub fn app(deps: &Deps, config: &Config) -> Result<Arc<App>, StartError> {
     let counted = NonZeroUsize::new(config.counted_texts).unwrap_or(NonZeroUsize::MIN);
     let scopes = Arc::new(config.scopes()?);
     let policies = Arc::new(config.policies(redaction())?);
-    let planning = app::Planning::at(&config.planning_uri)?;
+    let planning = match (&config.planning_uri, &config.planning) {
+        (None, Some(channel)) => app::Planning::through(channel.clone()),
+        (uri, _) => {
+            let uri = uri.as_deref().unwrap_or(config::DEFAULT_PLANNING);
+            app::Planning::at(uri, config.planning_ca_file.as_deref())?
+        }
+    };
     let reads = Reads::start(ReadDeps {
         store: deps.store.clone(),
         cache: deps.cache.clone(),

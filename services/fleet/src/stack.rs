@@ -196,6 +196,8 @@ pub struct Stack {
     /// Each service with the address of its gRPC server.
     pub addresses: Vec<(&'static str, SocketAddr)>,
     embedded: Option<Embedded>,
+    /// Whether its servers speak TLS.
+    secured: bool,
 }
 
 /// How the services of a stack are set up.
@@ -205,8 +207,8 @@ pub struct Plan {
     pub planning: fleet_planning::Config,
     /// Workflow's settings.
     pub workflow: fleet_workflow::Config,
-    /// Context's settings. Planning is looked for where this stack serves it, if it does and
-    /// nothing else is said.
+    /// Context's settings. Planning is that of this stack, if it serves it and nothing else is
+    /// said.
     pub context: fleet_context::Config,
     /// Limits, identity and TLS of every server.
     pub server: ServerSettings,
@@ -264,31 +266,30 @@ impl Stack {
     pub fn start(
         process: Process,
         opened: Opened,
-        bound: Vec<Bound>,
+        mut bound: Vec<Bound>,
         mut plan: Plan,
     ) -> anyhow::Result<Self> {
         let mut addresses = Vec::new();
         for bound in &bound {
             addresses.push((bound.service, bound.grpc.local_addr()?));
         }
-        let planning = addresses
-            .iter()
-            .find(|(name, _)| *name == services::PLANNING.name);
-        if let Some((_, address)) = planning {
-            let elsewhere = fleet_context::Config::default().planning_uri;
-            if plan.context.planning_uri == elsewhere {
-                plan.context.planning_uri = format!("http://{}", reachable(*address));
-            }
-        }
+        // Context asks planning.
+        bound.sort_by_key(|bound| bound.service != services::PLANNING.name);
         let deps = process.attach(opened.backends, Streams::Apply, &plan.deployment);
         let mut mounted = Vec::with_capacity(bound.len());
         for bound in &bound {
-            mounted.push(plan.mount(bound.service, deps.clone())?);
+            let service = plan.mount(bound.service, deps.clone())?;
+            if bound.service == services::PLANNING.name && plan.context.planning_uri.is_none() {
+                let way = process.serve_within(service.clone(), plan.server.clone())?;
+                plan.context.planning = Some(way);
+            }
+            mounted.push(service);
         }
+        let secured = plan.server.tls.is_some();
         for (mounted, Bound { grpc, admin, .. }) in mounted.into_iter().zip(bound) {
             process.serve(mounted, grpc, plan.server.clone())?;
             if let Some(admin) = admin {
-                let mut more = directory(&addresses);
+                let mut more = directory(&addresses, secured);
                 // These routes change things and ask for no identity: for this machine only.
                 if admin.local_addr()?.ip().is_loopback() {
                     more = more.merge(crate::parked::routes(&deps.bus));
@@ -301,13 +302,47 @@ impl Stack {
             deps,
             addresses,
             embedded: opened.embedded,
+            secured,
+        })
+    }
+
+    /// Serves context on what a data directory holds, to be read: nothing in it changes, and
+    /// what waits there for a bus or a consumer goes on waiting.
+    ///
+    /// # Errors
+    /// Scopes or policies that are wrong.
+    pub fn reading(
+        process: Process,
+        embedded: Embedded,
+        grpc: TcpListener,
+        context: &fleet_context::Config,
+        deployment: &str,
+    ) -> anyhow::Result<Self> {
+        let addresses = vec![(services::CONTEXT.name, grpc.local_addr()?)];
+        let backends = Backends {
+            // Not the bus's: who knows which bus the events are for.
+            store: embedded.store(),
+            store_name: "embedded",
+            bus: embedded.bus(),
+            bus_name: "embedded-bus",
+            cache: backends::memory(),
+        };
+        let deps = process.attach_for_reading(backends, deployment);
+        let mounted = fleet_context::start_for_reading(&deps, context)?;
+        process.serve(mounted, grpc, ServerSettings::default())?;
+        Ok(Self {
+            process,
+            deps,
+            addresses,
+            embedded: Some(embedded),
+            secured: false,
         })
     }
 
     /// The address of a service's gRPC server, as a URI.
     pub fn uri(&self, service: &str) -> Option<String> {
         let (_, address) = self.addresses.iter().find(|(name, _)| *name == service)?;
-        Some(format!("http://{address}"))
+        Some(uri(*address, self.secured))
     }
 
     /// Stops everything and closes the database.
@@ -331,10 +366,18 @@ impl Stack {
     }
 }
 
-/// The admin route that says where the gRPC server of each service is: for whoever found out
-/// about this process by its data directory.
-fn directory(addresses: &[(&'static str, SocketAddr)]) -> axum::Router {
-    let services: BTreeMap<&str, SocketAddr> = addresses.iter().copied().collect();
+fn uri(address: SocketAddr, secured: bool) -> String {
+    let scheme = if secured { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
+/// The admin route that says where on this machine the gRPC server of each service is, as URIs:
+/// for whoever found out about this process by its data directory.
+fn directory(addresses: &[(&'static str, SocketAddr)], secured: bool) -> axum::Router {
+    let uris = addresses.iter();
+    let services: BTreeMap<&str, String> = uris
+        .map(|(service, address)| (*service, uri(reachable(*address), secured)))
+        .collect();
     axum::Router::new().route(
         "/services",
         axum::routing::get(move || std::future::ready(axum::Json(services.clone()))),

@@ -2,7 +2,11 @@
 
 #[path = "cli/context.rs"]
 mod context;
+#[path = "cli/local.rs"]
+mod local;
 mod support;
+#[path = "cli/tls.rs"]
+mod tls;
 
 use std::path::Path;
 

@@ -7,11 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures::StreamExt as _;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
-use tokio_stream::{Stream, StreamExt as _};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 /// How long a connection may take to begin.
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
@@ -26,6 +31,27 @@ pub(crate) fn connections(listener: TcpListener) -> impl Stream<Item = io::Resul
         .with_nodelay(Some(true))
         .with_keepalive(Some(TCP_KEEPALIVE))
         .map(|stream| stream.map(Beginning::new))
+}
+
+/// Bytes on their way in one direction of a connection within the process.
+const WITHIN_BYTES: usize = 64 * 1024;
+
+/// A channel within the process, and the connections that it makes when it is used.
+pub(crate) fn within() -> (Channel, impl Stream<Item = io::Result<DuplexStream>>) {
+    let (connections, made) = mpsc::channel(1);
+    let connect = tower::service_fn(move |_: Uri| {
+        let connections = connections.clone();
+        async move {
+            let (ours, theirs) = tokio::io::duplex(WITHIN_BYTES);
+            let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+            connections.send(theirs).await.map_err(gone)?;
+            Ok::<_, io::Error>(TokioIo::new(ours))
+        }
+    });
+    let channel = Endpoint::from_static("http://within").connect_with_connector_lazy(connect);
+    // A server does not end because nobody has its channel any more.
+    let made = ReceiverStream::new(made).map(Ok);
+    (channel, made.chain(futures::stream::pending()))
 }
 
 /// A connection that fails when it does not begin in time.

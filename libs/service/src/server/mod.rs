@@ -14,13 +14,16 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tonic::transport::{Server as Transport, ServerTlsConfig};
+use tonic::transport::server::Connected;
+use tonic::transport::{Channel, Server as Transport, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -149,6 +152,35 @@ pub(crate) fn serve(
     let address = listener
         .local_addr()
         .map_err(|source| ServeError::Listener { name, source })?;
+    let running = serve_on(process, mounted, incoming::connections(listener), settings)?;
+    Ok((address, running))
+}
+
+/// Serves `mounted` to `process` itself, without TLS: nothing leaves the process.
+pub(crate) fn serve_within(
+    process: &Process,
+    mounted: Mounted,
+    settings: ServerSettings,
+) -> Result<(Channel, Running), ServeError> {
+    let (channel, incoming) = incoming::within();
+    let settings = ServerSettings {
+        tls: None,
+        ..settings
+    };
+    let running = serve_on(process, mounted, incoming, settings)?;
+    Ok((channel, running))
+}
+
+fn serve_on<C>(
+    process: &Process,
+    mounted: Mounted,
+    incoming: impl Stream<Item = std::io::Result<C>> + Send + 'static,
+    settings: ServerSettings,
+) -> Result<Running, ServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let name = mounted.name;
     let stopping = CancellationToken::new();
     let in_flight = TaskTracker::new();
     let shared = Shared {
@@ -191,7 +223,6 @@ pub(crate) fn serve(
     let router = transport
         .layer(CallLayer(Arc::new(shared)))
         .add_routes(routes);
-    let incoming = incoming::connections(listener);
 
     let services: Vec<_> = std::iter::once("").chain(mounted.grpc_services).collect();
     for service in &services {
@@ -237,7 +268,7 @@ pub(crate) fn serve(
         }
         meant_to_end.is_cancelled()
     });
-    Ok((address, running))
+    Ok(running)
 }
 
 fn routes(

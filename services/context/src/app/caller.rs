@@ -1,7 +1,7 @@
 //! In which role somebody calls.
 
 use fleet_service::{Call, Fault, Reason};
-use fleet_types::{Role, Violations};
+use fleet_types::{Role, UnknownWord, Violations};
 
 /// The roles that contexts are made for.
 pub const ROLES: [Role; 6] = [
@@ -16,15 +16,20 @@ pub const ROLES: [Role; 6] = [
 /// A role that a request names; blank is `None`. Whether the caller may name it is decided by
 /// [`role_of`].
 pub fn named(v: &mut Violations, field: &str, value: &str) -> Option<Role> {
-    let role = v.parse_optional(field, value)?;
-    if ROLES.contains(&role) {
-        return Some(role);
+    let value = value.trim();
+    if value.is_empty() {
+        return None;
     }
+    // Roles without contexts are not offered to whoever misspells one.
     let words = ROLES.map(Role::as_str).join(", ");
-    v.add(
-        field,
-        format!("{role} has no context of its own; one of: {words}"),
-    );
+    let problem = match value.parse() {
+        Ok(role) if ROLES.contains(&role) => return Some(role),
+        Ok(role) => format!("{role} has no context of its own; one of: {words}"),
+        Err(UnknownWord { kind, found, .. }) => {
+            format!("unknown {kind} {found:?}; one of: {words}")
+        }
+    };
+    v.add(field, problem);
     None
 }
 
@@ -172,5 +177,9 @@ mod tests {
         assert_eq!(named(&mut v, "role", "orchestrator"), None);
         assert_eq!(named(&mut v, "role", "boss"), None);
         assert_eq!(v.iter().count(), 3);
+        let six = "; one of: architect, developer, qa, devops, data, po";
+        for violation in v.iter() {
+            assert!(violation.problem.ends_with(six), "{violation:?}");
+        }
     }
 }

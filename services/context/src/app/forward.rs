@@ -1,11 +1,14 @@
 //! Stories and tasks are planning's: this asks it to create them, in the caller's name.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fleet_proto::context::v1 as pb;
 use fleet_proto::planning::v2 as planning;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
-use fleet_service::{CORRELATION_HEADER, Call, Fault, MAX_RECEIVE_BYTES, MAX_SEND_BYTES};
+use fleet_service::{
+    CORRELATION_HEADER, Call, Fault, MAX_RECEIVE_BYTES, MAX_SEND_BYTES, client_tls,
+};
 use fleet_types::{StoryId, Violations};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -85,20 +88,34 @@ pub struct WantedStory {
 }
 
 impl Planning {
-    /// At this address.
+    /// At this address; `https` trusts the authorities of the file, without one the system's.
     ///
     /// # Errors
-    /// If it is none.
-    pub fn at(uri: &str) -> Result<Self, StartError> {
-        let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|source| {
+    /// If it is none, or the file is of no use.
+    pub fn at(uri: &str, ca_file: Option<&Path>) -> Result<Self, StartError> {
+        let refused = |source| {
             let found = uri.to_owned();
             StartError::Planning { found, source }
-        })?;
+        };
+        let mut endpoint = Endpoint::from_shared(uri.to_owned()).map_err(refused)?;
+        if endpoint.uri().scheme_str() == Some("https") {
+            let tls = client_tls(ca_file).map_err(|source| StartError::File {
+                key: "FLEET_PLANNING_CA_FILE",
+                file: ca_file.unwrap_or(Path::new("")).to_owned(),
+                source,
+            })?;
+            endpoint = endpoint.tls_config(tls).map_err(refused)?;
+        }
         let channel = endpoint.connect_timeout(CONNECT_WITHIN).connect_lazy();
+        Ok(Self::through(channel))
+    }
+
+    /// By a way that is there already.
+    pub fn through(channel: Channel) -> Self {
         let client = PlanningServiceClient::new(channel)
             .max_decoding_message_size(MAX_SEND_BYTES)
             .max_encoding_message_size(MAX_RECEIVE_BYTES);
-        Ok(Self { client })
+        Self { client }
     }
 
     /// Creates a story without epic, in DRAFT.

@@ -409,7 +409,7 @@ impl Level<'_> {
                 title => title,
             };
             Some(pb::GraphNode {
-                id: view.id().to_owned(),
+                id: told_id(key, item).to_owned(),
                 labels: vec![label.clone()],
                 properties: view
                     .columns()
@@ -432,22 +432,15 @@ impl Level<'_> {
             .filter(|(from, _, to)| self.shown.contains_key(from) && self.shown.contains_key(to))
             .filter(|(from, kind, to)| self.may_hear(from, *kind, to))
             .map(|(from, kind, to)| pb::GraphRelationship {
-                from_node_id: self.shown[from].id().to_owned(),
-                to_node_id: self.shown[to].id().to_owned(),
+                from_node_id: told_id(from, &self.shown[from]).to_owned(),
+                to_node_id: told_id(to, &self.shown[to]).to_owned(),
                 r#type: kind.as_str().to_owned(),
                 properties: BTreeMap::new(),
+                from_type: from.label().as_str().to_owned(),
+                to_type: to.label().as_str().to_owned(),
             })
             .collect();
-        relationships.sort_by(|a, b| {
-            let key = |r: &pb::GraphRelationship| {
-                (
-                    r.from_node_id.clone(),
-                    r.r#type.clone(),
-                    r.to_node_id.clone(),
-                )
-            };
-            key(a).cmp(&key(b))
-        });
+        relationships.sort_by(|a, b| sorted_by(a).cmp(&sorted_by(b)));
         let message = format!(
             "{} nodes and {} relationships near {}",
             neighbors.len(),
@@ -466,4 +459,23 @@ impl Level<'_> {
             warnings: self.left_out.told(&self.app.reads.metrics),
         }
     }
+}
+
+/// The id by which a node is told apart from all others of its type. What is called by an id
+/// within its story only goes by the whole id of its node.
+fn told_id<'a>(key: &'a NodeKey, item: &'a Item) -> &'a str {
+    match key.label() {
+        Label::Event | Label::PhaseTransition | Label::Summary => key.id(),
+        _ => item.id(),
+    }
+}
+
+fn sorted_by(of: &pb::GraphRelationship) -> [&str; 5] {
+    [
+        &of.from_node_id,
+        &of.from_type,
+        &of.r#type,
+        &of.to_node_id,
+        &of.to_type,
+    ]
 }

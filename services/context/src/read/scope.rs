@@ -13,6 +13,7 @@ use super::{items, story};
 use crate::app::{App, caller};
 use crate::domain::pack::{Ask, Fate, Reason, Receipt, Refused};
 use crate::domain::{Entity, Item, Phase, Scope, Viewer};
+use crate::rows;
 
 /// Most entries of a list.
 const MOST: usize = 1_000;
@@ -89,11 +90,11 @@ fleet_types::words! {
         Task = "Task",
         /// A decision.
         Decision = "Decision",
-        /// A milestone: `<story>/<id>`.
+        /// A milestone.
         Event = "Event",
-        /// A step from phase to phase: `<story>/<number>`.
+        /// A step from phase to phase.
         Phase = "PhaseTransition",
-        /// A summary: `<story>/<id>`.
+        /// A summary.
         Summary = "Summary",
     }
 }
@@ -109,6 +110,39 @@ impl NodeType {
             Self::Event => Label::Event,
             Self::Phase => Label::PhaseTransition,
             Self::Summary => Label::Summary,
+        }
+    }
+
+    /// Where the node of that id is stored. What is called by an id within its story only is
+    /// named by `<story>/<id>`, or by that id and the story; steps from phase to phase by their
+    /// number in the same ways.
+    fn key(self, v: &mut Violations, id: &str, story: &str) -> Option<NodeKey> {
+        if !matches!(self, Self::Event | Self::Phase | Self::Summary) {
+            return Some(NodeKey::new(self.label(), id));
+        }
+        let unsaid = story.trim().is_empty() && !id.is_empty();
+        let story: Option<StoryId> = v.parse_optional("story_id", story);
+        let (story, own) = match (story, id.split_once('/')) {
+            (Some(story), Some((whole, own))) if story.as_str() == whole => (story, own),
+            (Some(story), _) => (story, id),
+            (None, Some((whole, own))) => (v.parse("node_id", whole)?, own),
+            (None, None) => {
+                if unsaid {
+                    v.add("story_id", "is required, unless node_id is <story>/<id>");
+                }
+                return None;
+            }
+        };
+        match self {
+            Self::Event => Some(rows::event(&story, own)),
+            Self::Summary => Some(rows::summary(&story, own)),
+            _ => match own.parse() {
+                Ok(number) => Some(rows::phase(&story, number)),
+                Err(_) => {
+                    v.add("node_id", "is no number of a step from phase to phase");
+                    None
+                }
+            },
         }
     }
 }
@@ -155,13 +189,13 @@ fn parse(request: &pb::ExplainScopeRequest) -> Result<Question, Fault> {
     } else if !fits {
         v.add("node_id", "is no id");
     }
+    let node = kind.and_then(|kind| kind.key(&mut v, id, &request.story_id));
     v.into_result()?;
     let (role, phase) = pair.expect("no violation: it is there");
-    let kind = kind.expect("no violation: it is there");
     Ok(Question {
         role,
         phase,
-        node: NodeKey::new(kind.label(), id),
+        node: node.expect("no violation: it is there"),
         task,
     })
 }

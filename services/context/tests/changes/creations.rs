@@ -251,7 +251,7 @@ async fn planning_has_the_last_word(world: &World) {
 
 async fn without_planning_nothing_is_created(world: &World) {
     let config = Config {
-        planning_uri: "http://127.0.0.1:9".into(),
+        planning_uri: Some("http://127.0.0.1:9".into()),
         ..impatient()
     };
     let replica = world

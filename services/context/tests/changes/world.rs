@@ -62,8 +62,8 @@ impl World {
         let planning =
             fleet_planning::start(deps.clone(), fleet_planning::Config::default()).unwrap();
         let address = serve(&process, planning, settings(&process)).await;
-        if config.planning_uri == Config::default().planning_uri {
-            config.planning_uri = format!("http://{address}");
+        if config.planning_uri.is_none() {
+            config.planning_uri = Some(format!("http://{address}"));
         }
         let mounted = start(deps.clone(), config).unwrap();
         let served = serve(&process, mounted, settings(&process)).await;

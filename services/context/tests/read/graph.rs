@@ -14,6 +14,7 @@ use crate::world::{World, code, on_every_backend, soon};
 
 on_every_backend!(
     a_neighbourhood_is_what_the_role_may_see,
+    nodes_that_share_an_id_are_told_apart,
     hits_come_by_weight,
     what_may_not_be_seen_neither_displaces_hits_nor_counts,
 );
@@ -138,6 +139,84 @@ async fn a_neighbourhood_is_what_the_role_may_see(world: &World) {
     assert!(few.truncated);
     assert_eq!(few.neighbors.len(), 2, "with the node itself");
     assert_eq!(few, near("Story", &seed.story, 2, "po", 3).await.unwrap());
+    a.stop().await;
+}
+
+async fn nodes_that_share_an_id_are_told_apart(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let stories = [format!("s-{}-1", world.tag), format!("s-{}-10", world.tag)];
+    let (epic, task) = (format!("E-{}", world.tag), format!("T-{}", world.tag));
+    let mut commit = Commit::new(SystemIds.uuid(), Owner::Planning, SystemClock.now());
+    let row = json!({"epic_id": epic, "project_id": "", "title": "The epic",
+        "description": "", "status": "active", "created_at": at(0), "updated_at": at(0)});
+    commit.create(key(Label::Epic, &*epic), at(0), props(row));
+    for story in &stories {
+        let mut seed = Seed::story(&*store, story).await;
+        seed.milestone("m-1", 1, "something").await;
+        seed.summary("m-1", 1, "all of it").await;
+        if story == &stories[0] {
+            seed.task(&task, "developer", &[]).await;
+            seed.run(&task, json!({})).await;
+        }
+        commit.relate(
+            key(Label::Epic, &*epic),
+            EdgeType::Contains,
+            key(Label::Story, story),
+        );
+    }
+    store.commit(&commit, soon()).await.unwrap();
+
+    let request = pb::GetGraphRelationshipsRequest {
+        node_id: epic.clone(),
+        node_type: "Epic".to_owned(),
+        depth: 3,
+        role: "po".to_owned(),
+        max_nodes: 0,
+    };
+    let answer = a.client.clone().get_graph_relationships(request).await;
+    let answer = answer.unwrap().into_inner();
+    let nodes = answer.node.iter().chain(&answer.neighbors);
+    let nodes: Vec<_> = nodes.map(|n| (n.r#type.as_str(), n.id.as_str())).collect();
+    let apart: BTreeSet<_> = nodes.iter().copied().collect();
+    assert_eq!(apart.len(), nodes.len(), "{nodes:?}");
+    let whole = |story: &str| format!("{story}/m-1");
+    let (one, other) = (whole(&stories[0]), whole(&stories[1]));
+    for node in [
+        ("Event", one.as_str()),
+        ("Event", &other),
+        ("Summary", &one),
+        ("Summary", &other),
+        ("Task", &task),
+        ("TaskRun", &task),
+    ] {
+        assert!(apart.contains(&node), "{node:?} in {nodes:?}");
+    }
+    let edges: Vec<_> = answer
+        .relationships
+        .iter()
+        .map(|r| {
+            let from = (r.from_type.as_str(), r.from_node_id.as_str());
+            let to = (r.to_type.as_str(), r.to_node_id.as_str());
+            assert!(apart.contains(&from) && apart.contains(&to), "{r:?}");
+            (from, r.r#type.as_str(), to)
+        })
+        .collect();
+    for edge in [
+        (
+            ("Story", stories[0].as_str()),
+            "HAS_EVENT",
+            ("Event", one.as_str()),
+        ),
+        (("Story", &stories[1]), "HAS_EVENT", ("Event", &other)),
+        (("Story", &stories[1]), "HAS_SUMMARY", ("Summary", &other)),
+        (("Task", &task), "HAS_RUN", ("TaskRun", &task)),
+    ] {
+        assert_eq!(
+            edges.iter().filter(|e| **e == edge).count(),
+            1,
+            "{edge:?}: {edges:?}"
+        );
+    }
     a.stop().await;
 }
 

@@ -11,7 +11,7 @@ on_every_backend!(what_is_written_is_read_everywhere);
 async fn what_is_written_is_read_everywhere(world: &World) {
     let plan = world.planning().await;
     let config = Config {
-        planning_uri: plan.address.clone(),
+        planning_uri: Some(plan.address.clone()),
         ..Config::default()
     };
     let a = world.replica_with(world.backends().await, config).await;

@@ -96,7 +96,7 @@ async fn what_is_not_told_is_explained(world: &World) {
             phase: phase.to_owned(),
             node_id: node,
             node_type: kind.to_owned(),
-            subtask_id: String::new(),
+            ..pb::ExplainScopeRequest::default()
         };
         a.client
             .clone()
@@ -187,6 +187,56 @@ async fn what_is_not_told_is_explained(world: &World) {
             );
         }
     }
+    seed.summary("sum-1", 1, "all of it").await;
+    let own = format!("{}/1", seed.story);
+    let row = json!({"transition_id": own, "story_id": seed.story, "seq": 1,
+        "from_phase": "DESIGN", "to_phase": "BUILD", "rationale": "it is designed",
+        "actor": "pia", "at": crate::seed::at(400)});
+    let story = key(Label::Story, seed.story.as_str());
+    seed.apply(|commit| {
+        let step = key(Label::PhaseTransition, &*own);
+        commit
+            .create(step.clone(), format!("{:012}", 1), crate::seed::props(row))
+            .relate(story, EdgeType::HasPhase, step);
+    })
+    .await;
+    let of_story = async |kind: &str, node: &str, story: &str| {
+        let request = pb::ExplainScopeRequest {
+            role: "architect".to_owned(),
+            phase: "BUILD".to_owned(),
+            node_id: node.to_owned(),
+            node_type: kind.to_owned(),
+            subtask_id: String::new(),
+            story_id: story.to_owned(),
+        };
+        a.client.clone().explain_scope(request).await
+    };
+    // By the id that receipts give, with the story; or by the one that the graph gives.
+    for (kind, id) in [
+        ("Event", "m-1"),
+        ("Summary", "sum-1"),
+        ("PhaseTransition", "1"),
+    ] {
+        let whole = format!("{}/{id}", seed.story);
+        for (node, story) in [(id, &*seed.story), (&*whole, ""), (&*whole, &*seed.story)] {
+            let told = of_story(kind, node, story).await.unwrap().into_inner();
+            assert!(
+                told.visible || told.rule == "scope",
+                "{kind} {node}: {told:?}"
+            );
+        }
+        let elsewhere = of_story(kind, id, "s-elsewhere").await;
+        assert_eq!(code(elsewhere), Code::NotFound);
+        let unsaid = of_story(kind, id, "").await.unwrap_err();
+        assert_eq!(unsaid.code(), Code::InvalidArgument);
+        assert!(
+            unsaid.message().contains("story_id"),
+            "{}",
+            unsaid.message()
+        );
+    }
+    let no_number = of_story("PhaseTransition", "first", &seed.story).await;
+    assert_eq!(code(no_number), Code::InvalidArgument);
     let gone = explain("qa", "TEST", "Decision", "DEC-nobody".to_owned()).await;
     assert_eq!(code(gone), Code::NotFound);
     let unknown = explain("qa", "LUNCH", "Cake", String::new()).await;

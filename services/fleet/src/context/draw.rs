@@ -76,31 +76,15 @@ fn nodes(graph: &Graph) -> impl Iterator<Item = &Node> {
 }
 
 /// The relationships between nodes that are drawn, by the numbers that stand for those: nobody
-/// else's word stands outside a label.
+/// else's word stands outside a label. Nodes are told apart by type and id.
 fn edges(graph: &Graph) -> impl Iterator<Item = (usize, usize, &str)> {
-    let mut numbers: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
-    for (node, number) in nodes(graph).zip(0..) {
-        let of = node.r#type.as_str();
-        numbers.entry(&node.id).or_default().push((number, of));
-    }
-    // A run has the id of its task, and a context that of its story.
-    let number = move |id: &str, wanted: Option<&str>| {
-        let shared = numbers.get(id)?;
-        let of = |wanted: &str| shared.iter().find(|(_, of)| *of == wanted);
-        let found = wanted
-            .and_then(of)
-            .or_else(|| of(node_type(id).ok()?))
-            .or(shared.first());
-        found.map(|(number, _)| *number)
-    };
+    let numbers: BTreeMap<(&str, &str), usize> = nodes(graph)
+        .zip(0..)
+        .map(|(node, number)| ((&*node.r#type, &*node.id), number))
+        .collect();
     graph.relationships.iter().filter_map(move |edge| {
-        let wanted = match edge.r#type.as_str() {
-            "HAS_RUN" => Some("TaskRun"),
-            "HAS_CONTEXT" => Some("StoryContext"),
-            _ => None,
-        };
-        let from = number(&edge.from_node_id, None)?;
-        let to = number(&edge.to_node_id, wanted)?;
+        let from = *numbers.get(&(&*edge.from_type, &*edge.from_node_id))?;
+        let to = *numbers.get(&(&*edge.to_type, &*edge.to_node_id))?;
         Some((from, to, edge.r#type.as_str()))
     })
 }

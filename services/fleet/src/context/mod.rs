@@ -20,13 +20,12 @@ use tonic::{Code, Status};
 
 use crate::calls::explain;
 use diff::{Pair, Side};
-use show::Paint;
-pub use show::sections;
+pub use show::{Paint, context as painted, sections};
 use target::Access;
 pub use target::Target;
 use verify::{Kept, Verdict};
-use view::{Answer, Graph};
-pub use view::{Exclusion, Receipt};
+use view::Graph;
+pub use view::{Answer, Exclusion, Receipt};
 
 /// Exit code of `verify` when it cannot tell: the file is no receipt, or nobody serves.
 const CANNOT_TELL: u8 = 3;
@@ -273,9 +272,8 @@ async fn verdict(access: &Access, kept: &Kept) -> anyhow::Result<Verdict> {
         include_receipt: true,
         allow_stale: false,
     };
-    let missing = "the service answered without a receipt";
     match ask(access, request.clone()).await {
-        Ok(now) => Ok(verify::compare(kept, &now.receipt.context(missing)?)),
+        Ok(now) => verify::compare(kept, &now),
         // The head may have outgrown the budget: then the default shows where the graph is.
         Err(refusal) if refusal.code() == Code::InvalidArgument => {
             let request = GetContextRequest {
@@ -285,7 +283,7 @@ async fn verdict(access: &Access, kept: &Kept) -> anyhow::Result<Verdict> {
             let now = ask(access, request).await;
             let now = now.map_err(|_| explain(&refusal))?;
             let why = format!("it is refused now: {}", refusal.message());
-            Ok(verify::outgrown(kept, &now.receipt.context(missing)?, &why))
+            verify::outgrown(kept, &now, &why)
         }
         Err(status) => Err(explain(&status)),
     }

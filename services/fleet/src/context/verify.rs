@@ -8,12 +8,15 @@ use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::view::{Answer, Entry, Exclusion, Receipt};
+use super::view::{Answer, Blocks, Entry, Exclusion, Receipt};
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Differences that are told one by one.
 const TOLD: usize = 40;
+
+/// How much of a hash the version of an answer is.
+const VERSION_DIGITS: usize = 16;
 
 /// What the parts of a graph version count, in their order.
 const COUNTED: [&str; 9] = [
@@ -33,6 +36,8 @@ const COUNTED: [&str; 9] = [
 pub struct Kept {
     /// The receipt.
     pub receipt: Receipt,
+    /// The answer that it came with, if that was kept, too.
+    pub answer: Option<Answer>,
     /// Where the file contradicts itself.
     pub contradictions: Vec<String>,
 }
@@ -130,18 +135,20 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Kept> {
     if value.get("receipt").is_none() {
         return Ok(Kept {
             receipt: typed(name, text)?,
+            answer: None,
             contradictions: Vec::new(),
         });
     }
     let answer: Answer = typed(name, text)?;
     let contradictions = contradictions(&answer);
-    let Some(receipt) = answer.receipt else {
+    let Some(receipt) = answer.receipt.clone() else {
         bail!(
             "{name}: field receipt is null: make the file with `fleet context get --json`, which asks for one"
         );
     };
     Ok(Kept {
         receipt,
+        answer: Some(answer),
         contradictions,
     })
 }
@@ -176,6 +183,8 @@ fn contradictions(answer: &Answer) -> Vec<String> {
         let hash = sha256(&answer.context);
         expect("the SHA-256 of context", &hash, &receipt.hash);
         expect("hash", &answer.hash, &receipt.hash);
+        let version = receipt.hash.get(..VERSION_DIGITS);
+        expect("version", &answer.version, version.unwrap_or_default());
         expect(
             "graph_version",
             &answer.graph_version,
@@ -198,10 +207,16 @@ pub(super) fn sha256(text: &str) -> String {
 }
 
 /// Compares what was kept with what the graph gives now.
-pub fn compare(kept: &Kept, now: &Receipt) -> Verdict {
+///
+/// # Errors
+/// The answer has no receipt.
+pub fn compare(kept: &Kept, answer: &Answer) -> anyhow::Result<Verdict> {
+    let now = receipt_of(answer)?;
     let then = &kept.receipt;
     let moved = moves(&then.graph_version, &now.graph_version);
     let mut rules = kept.contradictions.clone();
+    rules.extend(impossible(&then.graph_version, &now.graph_version));
+    rules.extend(repeated(then, now));
     for (what, then, now) in [
         ("policy_version", &then.policy_version, &now.policy_version),
         (
@@ -214,7 +229,14 @@ pub fn compare(kept: &Kept, now: &Receipt) -> Verdict {
             rules.push(format!("{what}: the receipt says {then}, now it is {now}"));
         }
     }
-    let changes = changes(then, now);
+    let mut changes = changes(then, now);
+    // They are the same text, cut and named otherwise: no graph moves them without it.
+    let of_text = kept.answer.iter().flat_map(|then| beside(then, answer));
+    if then.hash == now.hash {
+        rules.extend(of_text);
+    } else {
+        changes.extend(of_text);
+    }
     if !rules.is_empty() {
         rules.extend(
             moved
@@ -222,23 +244,122 @@ pub fn compare(kept: &Kept, now: &Receipt) -> Verdict {
                 .map(|what| format!("the graph has moved: {what}")),
         );
         rules.extend(changes);
-        return Verdict::Differs(rules);
+        return Ok(Verdict::Differs(rules));
     }
-    match (changes.is_empty(), moved.is_empty()) {
+    Ok(match (changes.is_empty(), moved.is_empty()) {
         (true, _) => Verdict::Equal { moved },
         (false, true) => Verdict::Differs(changes),
         (false, false) => Verdict::Moved { moved, changes },
-    }
+    })
 }
 
 /// The graph has grown beyond the budget: what moved, if it did.
-pub fn outgrown(kept: &Kept, now: &Receipt, why: &str) -> Verdict {
-    let moved = moves(&kept.receipt.graph_version, &now.graph_version);
+///
+/// # Errors
+/// The answer has no receipt.
+pub fn outgrown(kept: &Kept, answer: &Answer, why: &str) -> anyhow::Result<Verdict> {
+    let (then, now) = (&kept.receipt.graph_version, receipt_of(answer)?);
+    let moved = moves(then, &now.graph_version);
+    let mut rules = kept.contradictions.clone();
+    rules.extend(impossible(then, &now.graph_version));
     let changes = vec![why.to_owned()];
-    if moved.is_empty() || !kept.contradictions.is_empty() {
-        Verdict::Differs([kept.contradictions.clone(), changes].concat())
+    Ok(if moved.is_empty() || !rules.is_empty() {
+        Verdict::Differs([rules, changes].concat())
     } else {
         Verdict::Moved { moved, changes }
+    })
+}
+
+fn receipt_of(answer: &Answer) -> anyhow::Result<&Receipt> {
+    let receipt = answer.receipt.as_ref();
+    receipt.context("the service answered without a receipt")
+}
+
+/// How answers of the same text differ beside it.
+fn beside(then: &Answer, now: &Answer) -> Vec<String> {
+    type Part = fn(&Blocks) -> &String;
+    let mut found = Vec::new();
+    if then.scopes != now.scopes {
+        let (then, now) = (then.scopes.join(", "), now.scopes.join(", "));
+        found.push(format!("scopes: {then} → {now}"));
+    }
+    let block = |of: &Answer, part: Part| of.blocks.as_ref().map(part).cloned();
+    let blocks: [(&str, Part); 3] = [
+        ("system", |blocks| &blocks.system),
+        ("context", |blocks| &blocks.context),
+        ("tools", |blocks| &blocks.tools),
+    ];
+    for (name, part) in blocks {
+        if block(then, part) != block(now, part) {
+            found.push(format!("blocks.{name}: another text"));
+        }
+    }
+    found
+}
+
+/// Parts of a graph version that are ahead of now: versions only grow, so no graph of ours ever
+/// said them.
+fn impossible(then: &str, now: &str) -> Vec<String> {
+    let parts = COUNTED
+        .iter()
+        .zip(then.split('.').zip(now.split('.')))
+        .filter(|(_, (then, now))| then != now);
+    let ahead = parts.filter_map(|(what, (then, now))| {
+        let (old, new) = (then.parse::<u64>(), now.parse::<u64>());
+        match (old, new) {
+            (Ok(old), Ok(new)) if old <= new => None,
+            (Err(_), _) => Some(format!(
+                "graph_version: {what} is {then}, which is no number"
+            )),
+            _ => Some(format!(
+                "graph_version: {what} is {then} in the receipt, but only {now} now"
+            )),
+        }
+    });
+    ahead.collect()
+}
+
+/// Items that the receipt lists more or less often than the one of now, which has them, too.
+fn repeated(then: &Receipt, now: &Receipt) -> Vec<String> {
+    let mut found = Vec::new();
+    for (what, then, now) in [
+        ("included", times(&then.included), times(&now.included)),
+        ("excluded", times(&then.excluded), times(&now.excluded)),
+    ] {
+        for ((kind, id), times) in then {
+            let usual = now.get(&(kind, id)).copied().unwrap_or(1);
+            if times != usual {
+                found.push(format!(
+                    "{what}: {kind} {id} is listed {times} times instead of {usual}"
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn times<T: Named>(items: &[T]) -> BTreeMap<(&str, &str), usize> {
+    let mut times = BTreeMap::new();
+    for item in items {
+        *times.entry(item.name()).or_default() += 1;
+    }
+    times
+}
+
+/// What has kind and id.
+trait Named {
+    fn name(&self) -> (&str, &str);
+}
+
+impl Named for Entry {
+    fn name(&self) -> (&str, &str) {
+        (&self.kind, &self.id)
+    }
+}
+
+impl Named for Exclusion {
+    fn name(&self) -> (&str, &str) {
+        (&self.kind, &self.id)
     }
 }
 
@@ -297,14 +418,14 @@ type Fates<'a, T> = BTreeMap<(&'a str, &'a str), (&'a str, &'a T)>;
 fn included(receipt: &Receipt) -> Fates<'_, Entry> {
     let items = receipt.included.iter();
     items
-        .map(|item| ((&*item.kind, &*item.id), (&*item.section, item)))
+        .map(|item| (item.name(), (&*item.section, item)))
         .collect()
 }
 
 fn excluded(receipt: &Receipt) -> Fates<'_, Exclusion> {
     let items = receipt.excluded.iter();
     items
-        .map(|item| ((&*item.kind, &*item.id), (&*item.reason, item)))
+        .map(|item| (item.name(), (&*item.reason, item)))
         .collect()
 }
 

@@ -154,6 +154,10 @@ pub struct Relationship {
     pub r#type: String,
     /// Its properties.
     pub properties: BTreeMap<String, String>,
+    /// Label of the node where it starts.
+    pub from_type: String,
+    /// Label of the node where it ends.
+    pub to_type: String,
 }
 
 impl From<wire::GetContextResponse> for Answer {
@@ -262,6 +266,8 @@ impl From<wire::GraphRelationship> for Relationship {
             to_node_id: of.to_node_id,
             r#type: of.r#type,
             properties: of.properties,
+            from_type: of.from_type,
+            to_type: of.to_type,
         }
     }
 }

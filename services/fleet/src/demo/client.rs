@@ -57,9 +57,9 @@ impl Fleet {
     /// Connects to the services.
     pub async fn connect(planning: &str, workflow: &str, context: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            planning: PlanningServiceClient::new(connect(planning).await?),
-            workflow: WorkflowOrchestrationServiceClient::new(connect(workflow).await?),
-            context: ContextServiceClient::new(connect(context).await?),
+            planning: PlanningServiceClient::new(connect(planning, None).await?),
+            workflow: WorkflowOrchestrationServiceClient::new(connect(workflow, None).await?),
+            context: ContextServiceClient::new(connect(context, None).await?),
         })
     }
 

@@ -61,7 +61,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let steps = script::FIXED_STEPS + document.tasks.len() as u64;
     let narrator = Narrator::new(options.json, steps);
     let stack = start(&data).await?;
-    let played = play(&stack, &document, &narrator).await;
+    let played = play(&stack, &document, &narrator, &data).await;
     let drained = stack.stop(DRAIN).await;
     narrator.finish();
     let mut summary = played?;
@@ -87,7 +87,7 @@ fn farewell(summary: &Summary, data: &Path) -> String {
     let task = task.map_or(String::new(), |id| format!(" --task {id}"));
     format!(
         "\n{} tasks, {} hops, {} rework, {} lease taken over; {} contexts; {} events published, {} parked; {:.1} s\n\n\
-         The data is in {at}. Now try:\n  \
+         The data is in {at}; what each agent was told, with its receipt, is in\n{}. Now try:\n  \
          fleet context get --story {story} --role developer --phase BUILD{task} --data {at}\n  \
          fleet context diff --story {story} --role developer,qa --phase BUILD{task} --data {at}\n  \
          fleet context graph --node {story} --data {at}\n  \
@@ -103,6 +103,7 @@ fn farewell(summary: &Summary, data: &Path) -> String {
         summary.events_published,
         summary.events_parked,
         summary.seconds,
+        shell_word(&summary.contexts_in.display().to_string()),
     )
 }
 
@@ -140,7 +141,12 @@ async fn start(data: &Path) -> anyhow::Result<Stack> {
     Ok(stack)
 }
 
-async fn play(stack: &Stack, document: &Document, narrator: &Narrator) -> anyhow::Result<Summary> {
+async fn play(
+    stack: &Stack,
+    document: &Document,
+    narrator: &Narrator,
+    data: &Path,
+) -> anyhow::Result<Summary> {
     let uri = |service: &str| {
         stack
             .uri(service)
@@ -162,7 +168,7 @@ async fn play(stack: &Stack, document: &Document, narrator: &Narrator) -> anyhow
             uri(CONTEXT.name)?
         ),
     );
-    let outcome = script::play(&fleet, document, narrator).await?;
+    let outcome = script::play(&fleet, document, narrator, data).await?;
     narrator.step("The audit trail");
     let (table, hops) = report::audit_trail(&fleet, &outcome).await?;
     narrator.block(&table);
@@ -178,6 +184,7 @@ async fn play(stack: &Stack, document: &Document, narrator: &Narrator) -> anyhow
         events_parked,
         seconds: 0.0,
         contexts: outcome.contexts,
+        contexts_in: outcome.contexts_in,
         decision: outcome.decision,
     })
 }

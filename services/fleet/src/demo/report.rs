@@ -1,5 +1,7 @@
 //! What stands at the end of the demo: the audit trail, and the summary as one JSON object.
 
+use std::path::PathBuf;
+
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use fleet_proto::planning::v2::GetStoryHistoryRequest;
 use fleet_proto::workflow::v1::ListAuditRequest;
@@ -32,6 +34,8 @@ pub struct Summary {
     pub seconds: f64,
     /// What each agent was told, in the order of the play.
     pub contexts: Vec<Given>,
+    /// The directory with their texts and receipts.
+    pub contexts_in: PathBuf,
     /// What the architect decided, and who was told of it.
     pub decision: Option<Decided>,
 }

@@ -3,7 +3,9 @@
 mod context;
 mod planning;
 
-use anyhow::bail;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
 use fleet_proto::planning::v2::GetStoryRequest;
 use fleet_proto::workflow::v1::GetStatsRequest;
 use fleet_types::Timestamp;
@@ -54,27 +56,35 @@ pub struct Outcome {
     pub reworks: i64,
     /// What each agent was told, in the order of the play.
     pub contexts: Vec<Given>,
+    /// The directory that they were written to.
+    pub contexts_in: PathBuf,
     /// What the architect decided on the way.
     pub decision: Option<Decided>,
 }
 
-/// Plays `document` against the services.
+/// Plays `document` against the services; what agents are told is kept in `data`, too.
 pub async fn play(
     fleet: &Fleet,
     document: &Document,
     narrator: &Narrator,
+    data: &Path,
 ) -> anyhow::Result<Outcome> {
     let mut play = Play {
         fleet,
         document,
         narrator,
         story_id: String::new(),
+        contexts: PathBuf::new(),
         lease_takeovers: 0,
         given: Vec::new(),
         decision: None,
     };
     let (story_id, tasks) = play.plan().await?;
     play.story_id.clone_from(&story_id);
+    play.contexts = data.join("contexts").join(&story_id);
+    tokio::fs::create_dir_all(&play.contexts)
+        .await
+        .with_context(|| format!("cannot make {}", play.contexts.display()))?;
     play.gates(&story_id).await?;
     let last = tasks.len() - 1;
     for (i, (task_id, spec)) in tasks.iter().enumerate() {
@@ -108,6 +118,7 @@ pub async fn play(
         lease_takeovers: play.lease_takeovers,
         reworks: i64::from(stats.total_rejections),
         contexts: play.given,
+        contexts_in: play.contexts,
         decision: play.decision,
     })
 }
@@ -117,6 +128,8 @@ struct Play<'a> {
     document: &'a Document,
     narrator: &'a Narrator,
     story_id: String,
+    /// Where contexts are kept.
+    contexts: PathBuf,
     lease_takeovers: u64,
     given: Vec<Given>,
     decision: Option<Decided>,

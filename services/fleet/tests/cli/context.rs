@@ -11,15 +11,15 @@ use fleet_proto::context::v1::context_service_client::ContextServiceClient;
 use serde_json::Value;
 
 /// Story and first task of a demo played into `data`.
-struct Played {
-    data: String,
-    summary: Value,
-    story: String,
-    task: String,
+pub struct Played {
+    pub data: String,
+    pub summary: Value,
+    pub story: String,
+    pub task: String,
 }
 
 impl Played {
-    fn new(data: &Path) -> Self {
+    pub fn new(data: &Path) -> Self {
         let data = data.to_str().unwrap().to_owned();
         let output = run(&["demo", "--json", "--data", &data]);
         assert!(output.status.success(), "{}", err(&output));
@@ -34,7 +34,7 @@ impl Played {
     }
 
     /// Runs `fleet context …` on the data.
-    fn context(&self, arguments: &[&str]) -> Output {
+    pub fn context(&self, arguments: &[&str]) -> Output {
         run(&[&["context"], arguments, &["--data", &self.data]].concat())
     }
 
@@ -52,13 +52,13 @@ impl Played {
     }
 
     /// The answer for the developer of the first task.
-    fn answer(&self) -> Value {
+    pub fn answer(&self) -> Value {
         let output = self.get("developer", "BUILD", &["--task", &self.task, "--json"]);
         assert!(output.status.success(), "{}", err(&output));
         serde_json::from_str(&out(&output)).unwrap()
     }
 
-    fn verify(&self, receipt: &Value) -> Output {
+    pub fn verify(&self, receipt: &Value) -> Output {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("receipt.json");
         std::fs::write(&file, serde_json::to_string_pretty(receipt).unwrap()).unwrap();
@@ -66,7 +66,7 @@ impl Played {
     }
 }
 
-fn succeeded(output: &Output) -> String {
+pub fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", err(output));
     out(output)
 }
@@ -99,11 +99,35 @@ fn the_demo_tells_each_agent_and_the_decision_of_the_architect_arrives() {
     let told = succeeded(&told);
     for part in [
         "is given",
+        // What the first developer is told, in full.
+        "    ## Story",
+        "    ## Your task",
         "decides: Log lines carry no address",
         "the architect's decision is in it",
+        "what each agent was told, with its receipt, is in",
     ] {
         assert!(told.contains(part), "{part:?} in:\n{told}");
     }
+    let dir = Path::new(played.summary["contexts_in"].as_str().unwrap());
+    for (given, number) in contexts.iter().zip(1..) {
+        let of = |name: &str| given[name].as_str().unwrap().to_owned();
+        let name = format!("{number:02}-{}-{}", of("role"), of("phase"));
+        let text = std::fs::read_to_string(dir.join(format!("{name}.md"))).unwrap();
+        let kept = std::fs::read_to_string(dir.join(format!("{name}.json"))).unwrap();
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(
+            (&kept["hash"], &kept["context"]),
+            (&given["hash"], &text.into())
+        );
+    }
+    let last = dir.join("14-qa-TEST.json");
+    let verified = played.context(&["verify", last.to_str().unwrap()]);
+    // The graph moved on with the task; the receipt was true.
+    assert!(
+        matches!(verified.status.code(), Some(0 | 2)),
+        "{}",
+        out(&verified)
+    );
     for command in ["get", "diff", "graph"] {
         let start = format!("fleet context {command} ");
         let line = told.lines().find(|line| line.trim().starts_with(&start));

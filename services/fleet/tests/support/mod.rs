@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fleet_service::SystemIds;
 use fleet_types::Ids as _;
+use tonic::transport::ClientTlsConfig;
 
 /// The binary, without settings of ours in its environment.
 pub fn fleet() -> Command {
@@ -51,6 +52,24 @@ pub struct Up {
 impl Up {
     /// Starts it on free ports and waits until it is ready.
     pub async fn start(data: &Path, configure: impl Fn(&mut Command)) -> Self {
+        Self::with(data, None, configure).await
+    }
+
+    /// As [`Self::start`], where it is configured to serve TLS that this client trusts.
+    pub async fn secured(
+        data: &Path,
+        tls: ClientTlsConfig,
+        configure: impl Fn(&mut Command),
+    ) -> Self {
+        Self::with(data, Some(tls), configure).await
+    }
+
+    async fn with(
+        data: &Path,
+        tls: Option<ClientTlsConfig>,
+        configure: impl Fn(&mut Command),
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         for _ in 0..20 {
             let offset = free_offset();
             let mut command = fleet();
@@ -80,12 +99,12 @@ impl Up {
             };
             let up = Self {
                 child,
-                planning: format!("http://127.0.0.1:{}", 50_054 + offset),
-                workflow: format!("http://127.0.0.1:{}", 50_056 + offset),
-                context: format!("http://127.0.0.1:{}", 50_051 + offset),
+                planning: format!("{scheme}://127.0.0.1:{}", 50_054 + offset),
+                workflow: format!("{scheme}://127.0.0.1:{}", 50_056 + offset),
+                context: format!("{scheme}://127.0.0.1:{}", 50_051 + offset),
                 said,
             };
-            up.until_ready().await;
+            up.until_ready(tls).await;
             return up;
         }
         panic!("no free range of ports");
@@ -104,11 +123,14 @@ impl Up {
         serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
     }
 
-    async fn until_ready(&self) {
+    async fn until_ready(&self, tls: Option<ClientTlsConfig>) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let channel = tonic::transport::Endpoint::from_shared(self.planning.clone())
-            .expect("an address")
-            .connect_lazy();
+        let mut endpoint =
+            tonic::transport::Endpoint::from_shared(self.planning.clone()).expect("an address");
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls).expect("certificates");
+        }
+        let channel = endpoint.connect_lazy();
         let mut client =
             fleet_proto::planning::v2::planning_service_client::PlanningServiceClient::new(channel);
         loop {

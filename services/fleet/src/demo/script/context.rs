@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use super::super::client::{Agent, explain};
 use super::super::narrator::Voice;
 use super::{ARCHITECT, Play, voice};
-use crate::context::{Exclusion, Receipt, sections};
+use crate::context::{Answer, Exclusion, Paint, Receipt, painted, sections};
 
 /// What the architect decides when it hands the first task back.
 const DECISION: &str = "Log lines carry no address";
@@ -133,8 +133,9 @@ impl Play<'_> {
             Err(refusal) if refusal.code() == Code::InvalidArgument => return Ok(Err(refusal)),
             Err(s) => return Err(explain(&s).context(format!("the context of {}", agent.id))),
         };
-        let receipt = answer.receipt.context("a context without its receipt")?;
-        let receipt = Receipt::from(receipt);
+        let answer = Answer::from(answer);
+        let receipt = answer.receipt.clone();
+        let receipt = receipt.context("a context without its receipt")?;
         let sections = sections(&receipt);
         let parts: Vec<String> = sections
             .iter()
@@ -151,6 +152,12 @@ impl Play<'_> {
                 parts.join(", ")
             ),
         );
+        // One in full; the others are in their files.
+        if self.given.is_empty() {
+            let text = painted(&answer.context, Paint::of_stdout());
+            self.narrator.block(&indented(&text));
+        }
+        self.keep(agent, &answer).await?;
         let sections = sections.into_iter();
         self.given.push(Given {
             agent: agent.id,
@@ -168,6 +175,21 @@ impl Play<'_> {
             text: answer.context,
             receipt,
         }))
+    }
+
+    /// Writes a context to a file, as it was given, and its receipt beside it, as `fleet context
+    /// verify` takes it.
+    async fn keep(&self, agent: Agent, answer: &Answer) -> anyhow::Result<()> {
+        let number = self.given.len() + 1;
+        let name = format!("{number:02}-{}-{}", agent.role, phase_of(agent));
+        let receipt = serde_json::to_string_pretty(answer)? + "\n";
+        for (ending, text) in [("md", &answer.context), ("json", &receipt)] {
+            let file = self.contexts.join(format!("{name}.{ending}"));
+            tokio::fs::write(&file, text)
+                .await
+                .with_context(|| format!("{} cannot be written", file.display()))?;
+        }
+        Ok(())
     }
 
     /// The architect decides something about a task; gives the decision's id.
@@ -234,4 +256,13 @@ impl Play<'_> {
         }
         Ok(decided)
     }
+}
+
+/// Set apart from what is said around it.
+fn indented(text: &str) -> String {
+    let lines = text.trim_end().lines().map(|line| match line {
+        "" => String::new(),
+        line => format!("    {line}"),
+    });
+    format!("\n{}\n", lines.collect::<Vec<_>>().join("\n"))
 }
