@@ -129,6 +129,7 @@ async fn nobody_reads_what_was_made_for_another_role() {
         node_id: node_id.to_owned(),
         node_type: "Story".to_owned(),
         subtask_id: String::new(),
+        ..Default::default()
     };
     let find = |role: &str| pb::SearchDecisionsRequest {
         query: "title".to_owned(),

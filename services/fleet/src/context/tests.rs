@@ -232,6 +232,7 @@ fn hostile() -> Graph {
         neighbors,
         truncated: false,
         hidden: 0,
+        warnings: Vec::new(),
     }
 }
 
@@ -331,6 +332,7 @@ fn nodes_that_share_an_id_keep_their_edges_apart() {
         ],
         truncated: false,
         hidden: 0,
+        warnings: Vec::new(),
     };
     let drawn = draw::mermaid(&graph);
     for line in [

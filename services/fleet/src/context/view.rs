@@ -126,6 +126,8 @@ pub struct Graph {
     pub truncated: bool,
     /// How many nodes the role may not see.
     pub hidden: i32,
+    /// What could not be read.
+    pub warnings: Vec<String>,
 }
 
 /// A node.
@@ -243,6 +245,7 @@ impl From<wire::GetGraphRelationshipsResponse> for Graph {
             relationships: relationships.map(Relationship::from).collect(),
             truncated: of.truncated,
             hidden: of.hidden,
+            warnings: of.warnings,
         }
     }
 }
