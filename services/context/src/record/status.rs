@@ -32,8 +32,8 @@ impl DecisionStatus {
         self.allowed().contains(&next)
     }
 
-    /// Whether this is what a product owner says of a decision. Planning keeps the verdict, so
-    /// nobody else brings a decision there.
+    /// Whether this is what a product owner says of a decision. Planning keeps the verdict;
+    /// what somebody else said before gives way to it.
     pub const fn is_verdict(self) -> bool {
         matches!(self, Self::Approved | Self::Rejected)
     }

@@ -175,8 +175,7 @@ impl One<'_> {
             .with("current_state", status)
     }
 
-    /// The status may follow the one there is, but for a verdict, which is planning's to take;
-    /// what is new is proposed.
+    /// The status may follow the one there is; what is new is proposed.
     fn check_step(
         &self,
         from: Option<DecisionStatus>,
@@ -185,7 +184,7 @@ impl One<'_> {
         let Some(to) = to else { return Ok(()) };
         let (is, allowed): (&str, &[DecisionStatus]) = match from {
             Some(from) if from == to => return Ok(()),
-            Some(from) if from.may_become(to) && !to.is_verdict() => return Ok(()),
+            Some(from) if from.may_become(to) => return Ok(()),
             Some(from) => (from.as_str(), from.allowed()),
             None if to == DecisionStatus::Proposed => return Ok(()),
             None => ("new", &[DecisionStatus::Proposed]),
@@ -196,19 +195,7 @@ impl One<'_> {
             words => format!("it can become {}", words.join(" or ")),
         };
         let (at, what) = (self.field("status"), self.what());
-        let message = match from {
-            Some(from) if from.may_become(to) => {
-                let call = match to {
-                    DecisionStatus::Rejected => "RejectDecision",
-                    _ => "ApproveDecision",
-                };
-                format!(
-                    "{at}: {what} is {is}; that it is {to} is the product owner's to say, by \
-                     planning's {call}"
-                )
-            }
-            _ => format!("{at}: {what} is {is}, {next}, not {to}"),
-        };
+        let message = format!("{at}: {what} is {is}, {next}, not {to}");
         Err(Fault::precondition(Reason::DecisionState, message)
             .with("subject", &self.change.id)
             .with("current_status", is)
