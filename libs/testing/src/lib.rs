@@ -8,9 +8,11 @@
     reason = "only tests are built on this, and a test fails by it"
 )]
 
+mod gone;
 mod place;
 mod process;
 
+pub use gone::Gone;
 pub use place::{Place, pulled_plug};
 pub use process::{PATIENCE, eventually, process, ready, serve, soon, stop};
 

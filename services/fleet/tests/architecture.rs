@@ -46,6 +46,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     (
         "fleet-testing",
         &[
+            "cache",
             "embedded",
             "events-nats",
             "graph",

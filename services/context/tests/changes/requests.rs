@@ -1,12 +1,9 @@
 //! Requests by event are answered by event, once, also when they are refused.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use fleet_cache::{Cache, CacheError, Key, Stored};
 use fleet_graph::Label;
+use fleet_testing::Gone;
 use serde_json::{Value, json};
 
 use crate::ask::{key, story, version};
@@ -144,38 +141,6 @@ async fn packs_are_put_together_and_kept(world: &World) {
     assert_eq!(answer.body["status"], "error");
     assert_eq!(answer.body["case_id"], "s-none");
     replica.stop().await;
-}
-
-/// A cache that is away.
-struct Gone;
-
-#[async_trait]
-impl Cache for Gone {
-    fn name(&self) -> &'static str {
-        "gone"
-    }
-
-    async fn get(&self, _: &Key, within: Duration) -> Result<Option<Bytes>, CacheError> {
-        Err(CacheError::Timeout(within))
-    }
-
-    async fn set(
-        &self,
-        _: &Key,
-        _: Bytes,
-        _: Duration,
-        within: Duration,
-    ) -> Result<Stored, CacheError> {
-        Err(CacheError::Timeout(within))
-    }
-
-    async fn delete(&self, _: &Key, within: Duration) -> Result<(), CacheError> {
-        Err(CacheError::Timeout(within))
-    }
-
-    async fn ping(&self, within: Duration) -> Result<(), CacheError> {
-        Err(CacheError::Timeout(within))
-    }
 }
 
 async fn packs_that_cannot_be_kept_are_no_success(world: &World) {

@@ -1,15 +1,12 @@
 //! How often each answer goes to the store, what is kept, and what happens without the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use fleet_cache::{Cache, CacheError, Key, Stored};
 use fleet_context::Config;
 use fleet_graph::EdgeType;
 use fleet_graph::Label;
 use fleet_proto::context::v1 as pb;
+use fleet_testing::Gone;
 use serde_json::json;
 use tonic::Code;
 
@@ -293,38 +290,6 @@ async fn replicas_give_the_same_bytes_and_share_what_they_keep(world: &World) {
     alone.stop().await;
     a.stop().await;
     b.stop().await;
-}
-
-/// A cache that is away.
-struct Gone;
-
-#[async_trait]
-impl Cache for Gone {
-    fn name(&self) -> &'static str {
-        "gone"
-    }
-
-    async fn get(&self, _: &Key, within: Duration) -> Result<Option<Bytes>, CacheError> {
-        Err(CacheError::Timeout(within))
-    }
-
-    async fn set(
-        &self,
-        _: &Key,
-        _: Bytes,
-        _: Duration,
-        within: Duration,
-    ) -> Result<Stored, CacheError> {
-        Err(CacheError::Timeout(within))
-    }
-
-    async fn delete(&self, _: &Key, within: Duration) -> Result<(), CacheError> {
-        Err(CacheError::Timeout(within))
-    }
-
-    async fn ping(&self, within: Duration) -> Result<(), CacheError> {
-        Err(CacheError::Timeout(within))
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
