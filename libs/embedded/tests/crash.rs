@@ -188,26 +188,13 @@ async fn check(dir: &Path, said: &Said, reader: &'static Consumer) {
     }
 }
 
-/// A reader of its own for every check, so that each reads the whole log.
-fn reader(n: u64) -> &'static Consumer {
-    Box::leak(Box::new(Consumer {
-        name: Box::leak(format!("check-{n}").into_boxed_str()),
-        service: "planning",
-        stream: "PLANNING_EVENTS",
-        filter_subjects: &["planning.story.created"],
-        ack_wait_secs: 30,
-        max_ack_pending: 1000,
-        max_deliveries: 8,
-    }))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut said = Said::new();
     for (round, enough) in (0u64..).zip([1, 7, 40, 133, 251, 90, 17, 400]) {
         run(start(dir.path(), round, None), enough, &mut said);
-        check(dir.path(), &said, reader(round)).await;
+        check(dir.path(), &said, reader(format!("check-{round}"))).await;
     }
     println!(
         "{} commits acknowledged over 8 kills, none lost",
@@ -229,6 +216,6 @@ async fn an_end_before_or_after_the_commit_loses_nothing() {
     ];
     for (round, abort) in (0u64..).zip(aborts) {
         run(start(dir.path(), round, Some(abort)), usize::MAX, &mut said);
-        check(dir.path(), &said, reader(100 + round)).await;
+        check(dir.path(), &said, reader(format!("check-{}", 100 + round))).await;
     }
 }

@@ -12,19 +12,6 @@ use fleet_events::{Bus, RawMessage};
 use fleet_graph::{CommitError, Store};
 use fleet_topology::Consumer;
 
-/// A consumer of its own for each test.
-fn consumer(name: &'static str) -> &'static Consumer {
-    Box::leak(Box::new(Consumer {
-        name,
-        service: "planning",
-        stream: "PLANNING_EVENTS",
-        filter_subjects: &["planning.story.created"],
-        ack_wait_secs: 30,
-        max_ack_pending: 1000,
-        max_deliveries: 8,
-    }))
-}
-
 /// Everything that a consumer has not seen, and a moment's silence behind it.
 async fn heard(bus: &Arc<dyn Bus>, consumer: &'static Consumer) -> Vec<RawMessage> {
     let mut pulled = bus.subscribe(consumer, soon()).await.unwrap();
@@ -63,7 +50,7 @@ async fn a_commit_puts_its_events_on_the_bus_as_the_relay_would() {
     assert!(!receipt.on_bus);
     assert_eq!(backlog(&store).await, 1);
     bus.publish(&plain.events, soon()).await.remove(0).unwrap();
-    let heard = heard(&bus, consumer("one-as-the-relay")).await;
+    let heard = heard(&bus, reader("one-as-the-relay")).await;
     assert_eq!(heard.len(), 2);
     let shape = |message: &RawMessage| {
         let names: Vec<_> = message
@@ -88,7 +75,7 @@ async fn a_commit_puts_its_events_on_the_bus_as_the_relay_would() {
     reused.events = commit.events.clone();
     let refused = store.commit(&reused, soon()).await.unwrap_err();
     assert!(matches!(refused, CommitError::Invalid(_)), "{refused}");
-    let after = bus.subscribe(consumer("one-as-the-relay"), soon()).await;
+    let after = bus.subscribe(reader("one-as-the-relay"), soon()).await;
     let silence = after.unwrap().fetch(1, Duration::from_millis(50)).await;
     assert!(silence.unwrap().is_empty());
 }
@@ -112,7 +99,7 @@ async fn a_refused_commit_says_nothing() {
         });
     }
     racers.join_all().await;
-    let mut heard: Vec<u64> = heard(&bus, consumer("one-refused"))
+    let mut heard: Vec<u64> = heard(&bus, reader("one-refused"))
         .await
         .iter()
         .map(|m| m.header("ce-id").unwrap()[3..].parse().unwrap())
@@ -145,7 +132,7 @@ async fn what_a_full_stream_does_not_take_waits_in_the_outbox() {
     for outcome in bus_again.publish(&waiting, soon()).await {
         assert!(!outcome.unwrap().duplicate);
     }
-    assert_eq!(heard(&bus_again, consumer("one-full")).await.len(), 5);
+    assert_eq!(heard(&bus_again, reader("one-full")).await.len(), 5);
 }
 
 #[tokio::test]
@@ -167,14 +154,31 @@ async fn who_falls_behind_or_comes_later_misses_nothing() {
     }
     let heard_by = |heard: Vec<RawMessage>| heard.iter().map(|m| m.sequence).collect::<Vec<_>>();
     let all: Vec<u64> = (1..=3_000).collect();
-    assert_eq!(heard_by(heard(&bus, consumer("one-late")).await), all);
+    assert_eq!(heard_by(heard(&bus, reader("one-late")).await), all);
     store.commit(&create_story(3_000), soon()).await.unwrap();
-    assert_eq!(heard_by(heard(&bus, consumer("one-late")).await), [3_001]);
+    assert_eq!(heard_by(heard(&bus, reader("one-late")).await), [3_001]);
     assert_eq!(tail.next().await.unwrap().sequence, 3_001);
     embedded.close().await;
     let bus = open(dir.path()).bus();
     assert_eq!(
-        heard_by(heard(&bus, consumer("one-later")).await),
+        heard_by(heard(&bus, reader("one-later")).await),
         (1..=3_001).collect::<Vec<u64>>()
     );
+}
+
+/// The table is not asked for what was just said: it says so even when the row is gone.
+#[tokio::test]
+async fn who_keeps_up_reads_from_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = open(dir.path());
+    let (store, bus) = embedded.store_and_bus();
+    let stream = fleet_topology::stream("PLANNING_EVENTS").unwrap();
+    let mut tail = bus.tail(stream, &[], soon()).await.unwrap();
+    store.commit(&create_story(1), soon()).await.unwrap();
+    let behind = rusqlite::Connection::open(dir.path().join("fleet.db")).unwrap();
+    assert_eq!(behind.execute("DELETE FROM log", ()).unwrap(), 1);
+    let heard = heard(&bus, reader("one-from-memory")).await;
+    assert_eq!(heard.len(), 1);
+    assert_eq!(heard[0].header("ce-id"), Some("ev-1"));
+    assert_eq!(tail.next().await.unwrap(), heard[0]);
 }

@@ -42,8 +42,8 @@ pub struct Committer {
 
 impl Committer {
     /// Commits, then offers the events to the relay, unless the commit put them on the bus
-    /// itself. The offer never waits and never fails:
-    /// the outbox has the events, and the sweep finds what the relay did not take.
+    /// itself. The offer never waits and never fails: the outbox has the events, and the sweep
+    /// finds what the relay did not take.
     pub async fn commit(&self, commit: Commit, deadline: Deadline) -> Result<Receipt, CommitError> {
         fault::point(fault::BEFORE_COMMIT);
         let receipt = self.store.commit(&commit, deadline).await?;

@@ -9,6 +9,7 @@ use std::{
 
 use fleet_embedded::{Embedded, Options};
 use fleet_graph::{Commit, Deadline, EdgeType, Label, NodeKey, OutboxEvent, Owner, Props};
+use fleet_topology::Consumer;
 use fleet_types::{Clock, EventId, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
@@ -33,6 +34,19 @@ pub fn options() -> Options {
 
 pub fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, options()).unwrap()
+}
+
+/// A consumer of created stories; each name begins at the front of the log.
+pub fn reader(name: impl Into<String>) -> &'static Consumer {
+    Box::leak(Box::new(Consumer {
+        name: name.into().leak(),
+        service: "planning",
+        stream: "PLANNING_EVENTS",
+        filter_subjects: &["planning.story.created"],
+        ack_wait_secs: 30,
+        max_ack_pending: 1000,
+        max_deliveries: 8,
+    }))
 }
 
 pub fn soon() -> Deadline {

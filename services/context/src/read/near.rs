@@ -193,7 +193,7 @@ pub async fn get_graph_relationships(
         story: None,
         shown: BTreeMap::new(),
         refused: BTreeSet::new(),
-        edges: BTreeMap::new(),
+        edges: BTreeSet::new(),
         left_out: LeftOut::default(),
         truncated: false,
     };
@@ -232,7 +232,7 @@ struct Level<'a> {
     story: Option<StoryId>,
     shown: BTreeMap<NodeKey, Item>,
     refused: BTreeSet<NodeKey>,
-    edges: BTreeMap<(NodeKey, EdgeType, NodeKey), ()>,
+    edges: BTreeSet<(NodeKey, EdgeType, NodeKey)>,
     left_out: LeftOut,
     truncated: bool,
 }
@@ -352,7 +352,7 @@ impl Level<'_> {
             }
         }
         for edge in edges {
-            self.edges.insert((edge.from, edge.kind, edge.to), ());
+            self.edges.insert((edge.from, edge.kind, edge.to));
         }
         new
     }
@@ -428,7 +428,7 @@ impl Level<'_> {
         neighbors.sort_by(|a, b| (&a.r#type, &a.id).cmp(&(&b.r#type, &b.id)));
         let mut relationships: Vec<pb::GraphRelationship> = self
             .edges
-            .keys()
+            .iter()
             .filter(|(from, _, to)| self.shown.contains_key(from) && self.shown.contains_key(to))
             .filter(|(from, kind, to)| self.may_hear(from, *kind, to))
             .map(|(from, kind, to)| pb::GraphRelationship {

@@ -24,7 +24,7 @@ pub use assemble::Pack;
 pub use graph::{Ask, DecisionEdge, Refused, RelationKind, StoryGraph};
 pub use lines::column_tokens;
 pub use receipt::{Excluded, Fate, Included, Note, Reason, Receipt, Score, ScorePart, Section};
-pub use select::{Selection, usual_budget};
+pub use select::{Selection, story_budget, usual_budget};
 
 /// Makes contexts: the rules and the counter they need.
 #[derive(Clone, Copy)]

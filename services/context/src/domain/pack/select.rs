@@ -6,7 +6,7 @@ use fleet_types::StoryId;
 
 use super::receipt::Points;
 use super::score::{Links, mandatory};
-use super::sieve::Sieve;
+use super::sieve::{Sieve, Standing};
 use super::table::{Edge, Table};
 use super::{Ask, Assembler, Excluded, Note, Reason, Refused, RelationKind, Section, StoryGraph};
 use crate::domain::{Entity, Id, Item, Key, Scope, Viewer};
@@ -112,6 +112,15 @@ pub fn usual_budget(role: fleet_types::Role, role_tasks: usize, decisions: usize
     u32::try_from(base + extra.min(MOST_EXTRA)).unwrap_or(u32::MAX)
 }
 
+/// The budget of a role that names none and asks about the story as a whole.
+pub fn story_budget(graph: &StoryGraph, story: &StoryId, role: fleet_types::Role) -> u32 {
+    let tasks = Table::own(story, &graph.tasks);
+    let decisions = Table::own(story, &graph.decisions);
+    let links = Links::new(graph, tasks, decisions, role, None);
+    let relevant = Standing::of(graph, story, &links).relevant();
+    usual_budget(role, links.role_tasks(), relevant)
+}
+
 impl Assembler<'_> {
     /// Chooses from light rows.
     ///
@@ -147,6 +156,7 @@ impl Assembler<'_> {
         };
         let decisions = Table::own(story, &graph.decisions);
         let links = Links::new(graph, tasks, decisions, ask.role, asked);
+        let standing = Standing::of(graph, story, &links);
         let mut sieve = Sieve {
             rules: *self,
             viewer,
@@ -157,8 +167,8 @@ impl Assembler<'_> {
             sections: BTreeMap::new(),
         };
         let named = sieve.tasks(&links);
-        let sifted = sieve.decisions(graph, &links);
-        let relations = sieve.relations(&links, &sifted);
+        let decided = sieve.decisions(&links, &standing);
+        let relations = sieve.relations(&links, &decided);
         sieve.plans(graph);
         sieve.epic(graph);
         sieve.timeline(graph);
@@ -167,7 +177,7 @@ impl Assembler<'_> {
         let mut head = vec![mandatory_item(&graph.story, "")];
         head.extend(asked.map(|task| mandatory_item(task, "-HAS_TASK->")));
         let budget = match ask.budget {
-            None | Some(0) => usual_budget(ask.role, links.role_tasks(), sifted.relevant),
+            None | Some(0) => usual_budget(ask.role, links.role_tasks(), standing.relevant()),
             Some(budget) => budget,
         };
         let found = Found {

@@ -26,12 +26,58 @@ pub(super) struct Sieve<'a> {
     pub sections: BTreeMap<Section, Vec<Chosen>>,
 }
 
-/// What came of the decisions.
-pub(super) struct Sifted {
-    /// How many of those that stand are relevant to the role.
-    pub relevant: usize,
-    /// By decision: its score, if it was chosen.
-    chosen: Vec<Option<Points>>,
+/// What became of the decisions of a story. All by decision.
+pub(super) struct Standing {
+    /// Why it does not hold any more.
+    fallen: Vec<Option<Gone>>,
+    /// What took its place.
+    successors: Vec<Option<usize>>,
+    /// Whether it stands and has to do with the role.
+    relevant: Vec<bool>,
+}
+
+impl Standing {
+    pub fn of(graph: &StoryGraph, story: &StoryId, links: &Links<'_>) -> Self {
+        let decisions = &links.decisions;
+        let mut rejected = vec![false; decisions.len()];
+        for review in &graph.reviews {
+            if review.story() == Some(story)
+                && review.text("verdict") == "rejected"
+                && let Some(decision) = decisions.place(review.id())
+            {
+                rejected[decision] = true;
+            }
+        }
+        let fallen = decisions.iter().zip(rejected);
+        let fallen: Vec<Option<Gone>> = fallen.map(|(item, no)| fallen_by(item, no)).collect();
+        let mut successors: Vec<Option<usize>> = vec![None; decisions.len()];
+        for edge in links.edges.iter() {
+            if edge.kind == RelationKind::Supersedes
+                && let Some(old) = edge.to
+                && takes_place(
+                    decisions.at(edge.from),
+                    decisions.at(old),
+                    fallen[edge.from],
+                )
+            {
+                // They are in order: the first one stays.
+                successors[old].get_or_insert(edge.from);
+            }
+        }
+        let stands = fallen.iter().zip(&successors);
+        let stands = stands.map(|(fallen, successor)| fallen.is_none() && successor.is_none());
+        let relevant = links.relevant(&stands.collect::<Vec<_>>());
+        Self {
+            fallen,
+            successors,
+            relevant,
+        }
+    }
+
+    /// How many of those that stand have to do with the role.
+    pub fn relevant(&self) -> usize {
+        self.relevant.iter().filter(|relevant| **relevant).count()
+    }
 }
 
 /// The items, the newest by `time` first; ties in order of ids.
@@ -142,39 +188,15 @@ impl<'a> Sieve<'a> {
         named
     }
 
-    /// Decisions.
-    pub fn decisions(&mut self, graph: &'a StoryGraph, links: &Links<'a>) -> Sifted {
+    /// Decisions. Gives by decision its score, if it was chosen.
+    pub fn decisions(&mut self, links: &Links<'a>, standing: &Standing) -> Vec<Option<Points>> {
         let section = Section::Decisions;
         let decisions = &links.decisions;
-        let mut rejected = vec![false; decisions.len()];
-        for review in &graph.reviews {
-            if review.story() == Some(self.story)
-                && review.text("verdict") == "rejected"
-                && let Some(decision) = decisions.place(review.id())
-            {
-                rejected[decision] = true;
-            }
-        }
-        let fallen = decisions.iter().zip(rejected);
-        let fallen: Vec<Option<Gone>> = fallen.map(|(item, no)| fallen_by(item, no)).collect();
-        let mut successors: Vec<Option<usize>> = vec![None; decisions.len()];
-        for edge in links.edges.iter() {
-            if edge.kind == RelationKind::Supersedes
-                && let Some(old) = edge.to
-                && takes_place(
-                    decisions.at(edge.from),
-                    decisions.at(old),
-                    fallen[edge.from],
-                )
-            {
-                // They are in order: the first one stays.
-                successors[old].get_or_insert(edge.from);
-            }
-        }
-        let standing = fallen.iter().zip(&successors);
-        let standing = standing.map(|(fallen, successor)| fallen.is_none() && successor.is_none());
-        let standing: Vec<bool> = standing.collect();
-        let relevant = links.relevant(&standing);
+        let Standing {
+            fallen,
+            successors,
+            relevant,
+        } = standing;
         let global = self.has(Scope::DecisionsGlobal);
         let role = self.has(Scope::DecisionsRelevantRole);
         let min = self.has(Scope::DecisionsGlobalMin);
@@ -228,14 +250,11 @@ impl<'a> Sieve<'a> {
         if !candidates.is_empty() {
             self.sections.insert(section, candidates);
         }
-        Sifted {
-            relevant: relevant.iter().filter(|relevant| **relevant).count(),
-            chosen: scores,
-        }
+        scores
     }
 
     /// Relations between decisions. A chosen one has its place among those given back.
-    pub fn relations(&mut self, links: &Links<'a>, sifted: &Sifted) -> Vec<Edge<'a>> {
+    pub fn relations(&mut self, links: &Links<'a>, decided: &[Option<Points>]) -> Vec<Edge<'a>> {
         let section = Section::Relations;
         let scoped = self.has(Scope::DepsDecisions) || self.has(Scope::DepsRelevant);
         let decisions = &links.decisions;
@@ -263,7 +282,7 @@ impl<'a> Sieve<'a> {
             } else if edge.to.is_none() {
                 let detail = "ends at nothing of this story";
                 self.out(section, &key, Reason::Stale, detail);
-            } else if let Some(score) = sifted.chosen[edge.from] {
+            } else if let Some(score) = decided[edge.from] {
                 let relation = Chosen {
                     least: least_of(&key.id, "", 0),
                     key,

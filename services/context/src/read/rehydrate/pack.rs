@@ -8,8 +8,8 @@ use fleet_service::{Fault, Reason};
 use fleet_types::{Role, StoryId, Timestamp};
 
 use crate::app::App;
-use crate::domain::pack::{Ask, RelationKind, StoryGraph, usual_budget};
-use crate::domain::{Item, Key, Phase, View, Viewer};
+use crate::domain::pack::{RelationKind, StoryGraph, story_budget};
+use crate::domain::{Item, Key, View, Viewer};
 use crate::read::show;
 use crate::read::story::Told;
 
@@ -118,7 +118,6 @@ impl Choice {
         });
         let totals = (all_tasks.len(), done.count());
         let of_role = |task: &&View| task.text("role").eq_ignore_ascii_case(role.as_str());
-        let role_tasks = all_tasks.values().filter(of_role).count();
         let mut tasks: Vec<&View> = all_tasks
             .values()
             .filter(|task| sees_all_tasks(role) || of_role(task))
@@ -142,8 +141,6 @@ impl Choice {
             tasks.any(|task| chosen_tasks.contains(task.as_str()))
         };
         let mut relevant: Vec<&View> = decisions.iter().filter(has_a_say).collect();
-        let budget = budget(app, graph, role)
-            .unwrap_or_else(|| usual_budget(role, role_tasks, relevant.len()));
         if relevant.is_empty() {
             relevant = decisions.iter().take(NEWEST).collect();
         }
@@ -182,7 +179,7 @@ impl Choice {
             relations,
             affects,
             totals,
-            budget,
+            budget: story_budget(graph, story, role),
             left_out,
             story_key: graph.story.key().clone(),
         })
@@ -293,21 +290,6 @@ impl Choice {
             rationale: plan.text("comment").to_owned(),
         }
     }
-}
-
-/// The budget that GetContext would use, where the role has a phase with scopes.
-fn budget(app: &App, graph: &StoryGraph, role: Role) -> Option<u32> {
-    let rules = app.assembler();
-    let phase = Phase::ALL
-        .iter()
-        .find(|p| app.scopes.of(role, **p).is_ok())?;
-    let ask = Ask {
-        role,
-        phase: *phase,
-        task: None,
-        budget: None,
-    };
-    Some(rules.select(graph, &ask).ok()?.budget())
 }
 
 /// Relations that start at the chosen decisions and end at one that the role may see.
