@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fleet_context::domain::pack::story_budget;
 use fleet_context::domain::{
     Ask, Entity, O200k, Pack, Phase, Policies, Refused, RelationKind, Scopes, Tokens,
 };
@@ -219,6 +220,10 @@ fn check(rows: &Rows, ask: &Ask, pack: &Pack) -> Result<(), TestCaseError> {
     prop_assert_eq!(pack.token_count, O200k.count(&pack.text), "{:?}", pack.text);
     if let Some(budget) = ask.budget.filter(|b| *b > 0) {
         prop_assert_eq!(pack.receipt.budget, budget);
+    } else if ask.task.is_none() {
+        let graph = rows.graph(&pack.receipt.counted_by, false);
+        let usual = story_budget(&graph, &pack.receipt.story, ask.role);
+        prop_assert_eq!(pack.receipt.budget, usual);
     }
     let [system, context, tools] = [&pack.system, &pack.context, &pack.tools];
     let whole = format!(
