@@ -55,7 +55,7 @@ fn item(entity: Entity, row: &Value, light: bool, counted_by: &str) -> Item {
         let columns: Vec<_> = entity.light_columns().collect();
         props.retain(|name, _| columns.contains(&name.as_str()) || name.starts_with("tokens_"));
     }
-    Item::read(entity, &props, counted_by).unwrap()
+    Item::read(entity, props, counted_by).unwrap()
 }
 
 fn making(decisions: usize) {

@@ -168,7 +168,8 @@ impl<'a> Edit<'a> {
         self.touch(format!("phase:{to}"), format!("{from}>{to}\n{rationale}"));
     }
 
-    /// Writes a decision that was not there, or was as `before`; hash and counts are made here.
+    /// Writes a decision that was not there, or was as `before`; hash, counts and
+    /// light text are made here.
     /// `content` is what the hash of the change covers.
     pub fn decision(
         &mut self,
@@ -187,6 +188,7 @@ impl<'a> Edit<'a> {
         ]);
         row.tokens_rationale = self.scene.count(&row.rationale);
         row.tokens_by = self.scene.policies.counted_by();
+        row.light = row.lightly();
         let key = rows::decision(&row.decision_id);
         let ord = rows::ord(row.created_at, &row.decision_id);
         self.relations(&key, before.map(|before| &before.value), &row);

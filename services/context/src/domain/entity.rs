@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fleet_types::StoryId;
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::Id;
 
@@ -220,7 +221,8 @@ pub struct Item {
     deleted: bool,
     /// By number of the column; so few that looking through them is fastest.
     columns: Vec<(u8, Value)>,
-    counts: Vec<(u8, u32)>,
+    /// Likewise; rows keep those of one column, if any.
+    counts: SmallVec<[(u8, u32); 1]>,
 }
 
 impl Item {
@@ -231,28 +233,17 @@ impl Item {
     ///
     /// # Errors
     /// If it has no id, or a column of the wrong shape.
-    pub fn read(entity: Entity, props: &Props, counted_by: &str) -> Result<Self, CorruptItem> {
+    pub fn read(entity: Entity, props: Props, counted_by: &str) -> Result<Self, CorruptItem> {
         let id = props.get(entity.id_column()).and_then(Value::as_str);
-        let named = |name: &str| props.get(name).cloned().unwrap_or_default();
-        let columns = entity.columns().iter().zip(0..);
-        let fields = columns.flat_map(|(column, at)| {
-            [
-                (Field::Column(at), named(column.name)),
-                (Field::Count(at), named(column.tokens)),
-            ]
-        });
-        let rest = [
-            (Field::CountedBy, named("tokens_by")),
-            (Field::DeletedAt, named("deleted_at")),
-        ];
-        let fields = fields.chain(rest);
         let id = Id::from(id.unwrap_or_default());
-        Self::of_fields(entity, &id, fields, counted_by, None)
+        let fields = props.into_iter();
+        let fields = fields.filter_map(|(name, value)| Some((entity.field(&name)?, value)));
+        Self::of_fields(entity, &id, fields, Some(counted_by), None)
     }
 
     /// As [`Self::read`], from what is already known to be fields of an item with that id; what
     /// is not among them, the row does not have. It was reached from the story `near`, and is
-    /// of it unless it says otherwise.
+    /// of it unless it says otherwise. Without `counted_by`, counts among the fields hold.
     ///
     /// # Errors
     /// As there.
@@ -260,7 +251,7 @@ impl Item {
         entity: Entity,
         id: &Id,
         fields: impl IntoIterator<Item = (Field, Value)>,
-        counted_by: &str,
+        counted_by: Option<&str>,
         near: Option<&Arc<StoryId>>,
     ) -> Result<Self, CorruptItem> {
         let corrupt = |problem: String| CorruptItem {
@@ -278,9 +269,9 @@ impl Item {
             story: near.cloned(),
             deleted: false,
             columns: Vec::with_capacity(most.min(entity.columns().len())),
-            counts: Vec::new(),
+            counts: SmallVec::new(),
         };
-        let mut believed = false;
+        let mut believed = counted_by.is_none();
         for (field, value) in fields {
             match (field, value) {
                 (_, Value::Null) => {}
@@ -303,7 +294,7 @@ impl Item {
                     let count = value.as_u64().and_then(|n| u32::try_from(n).ok());
                     item.counts.extend(count.map(|count| (at, count)));
                 }
-                (Field::CountedBy, value) => believed = value == counted_by,
+                (Field::CountedBy, value) => believed = value.as_str() == counted_by,
                 (Field::DeletedAt, value) => {
                     item.deleted = value.as_str().is_some_and(|at| !at.is_empty());
                 }
@@ -325,7 +316,7 @@ impl Item {
             key: Key::new(Entity::Relation, id),
             story: Some(Arc::new(story.clone())),
             deleted: false,
-            counts: Vec::new(),
+            counts: SmallVec::new(),
         }
     }
 
@@ -408,7 +399,7 @@ impl Item {
         size_of::<Self>()
             + self.id().len()
             + columns.sum::<usize>()
-            + self.counts.len() * size_of::<(u8, u32)>()
+            + self.counts.len().saturating_sub(1) * size_of::<(u8, u32)>()
     }
 }
 

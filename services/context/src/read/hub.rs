@@ -293,7 +293,7 @@ impl Hub {
     }
 
     fn item(&self, node: &Node) -> Option<Item> {
-        let read = items::item(node, &self.counted_by);
+        let read = items::item(node.clone(), &self.counted_by);
         read.inspect_err(|corrupt| self.left_out(corrupt)).ok()
     }
 

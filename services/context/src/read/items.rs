@@ -11,6 +11,7 @@ use crate::domain::{
     Column, ColumnKind, CorruptItem, DecisionEdge, Entity, Field, Id, Item, Key, Policies,
     RelationKind,
 };
+use crate::rows::LightDecision;
 
 /// The kind of item that nodes of a label are, if they can be shown at all.
 pub(crate) fn entity_of(label: Label) -> Option<Entity> {
@@ -56,23 +57,18 @@ pub(crate) fn node_key(story: &StoryId, key: &Key) -> Option<NodeKey> {
 ///
 /// # Errors
 /// A row that does not read as its kind, or of a kind that is never shown.
-pub(crate) fn item(node: &Node, counted_by: &str) -> Result<Item, Corrupt> {
-    let told = |problem: String| Corrupt {
-        key: node.key.clone(),
-        problem,
+pub(crate) fn item(node: Node, counted_by: &str) -> Result<Item, Corrupt> {
+    let Node { key, mut props, .. } = node;
+    let Some(entity) = entity_of(key.label()) else {
+        let problem = "is never shown".to_owned();
+        return Err(Corrupt { key, problem });
     };
-    let label = node.key.label();
-    let entity = entity_of(label).ok_or_else(|| told("is never shown".to_owned()))?;
     let id = entity.id_column();
-    let read = if node.props.contains_key(id) {
-        Item::read(entity, &node.props, counted_by)
-    } else {
-        let own = own_id(&node.key);
-        let mut props = node.props.clone();
-        props.insert(id.to_owned(), own.into());
-        Item::read(entity, &props, counted_by)
-    };
-    read.map_err(|CorruptItem { problem, .. }| told(problem))
+    if !props.contains_key(id) {
+        props.insert(id.to_owned(), own_id(&key).into());
+    }
+    let read = Item::read(entity, props, counted_by);
+    read.map_err(|CorruptItem { problem, .. }| Corrupt { key, problem })
 }
 
 /// A stored row that was left out because it does not read as its kind.
@@ -109,8 +105,16 @@ const LINKS: [(&str, RelationKind); 4] = [
 pub(crate) struct Light {
     entity: Entity,
     names: &'static [&'static str],
-    /// What each of the names is.
-    fields: Vec<LightField>,
+    read: Read,
+}
+
+/// What the values of a light row are.
+#[derive(Debug)]
+enum Read {
+    /// One for each name.
+    Fields(Vec<LightField>),
+    /// A [`LightDecision`].
+    Decision,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,13 +124,25 @@ enum LightField {
     Link(RelationKind),
 }
 
+/// Why a light row gives no item.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Its columns have to be read: [`Light::wide`].
+    NotLight,
+    /// It does not read as its kind.
+    Corrupt(Corrupt),
+}
+
 /// What is read of every row of a kind before anything is chosen.
 static NARROW: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
-    let names = |entity: &Entity| names(*entity, |name| is_needed(*entity, name));
+    let names = |entity: &Entity| match entity {
+        Entity::Decision => vec!["light"],
+        _ => names(*entity, |name| is_needed(*entity, name)),
+    };
     Entity::ALL.iter().map(names).collect()
 });
 
-/// Where policies look at more than that: all that is small.
+/// Where policies look at more than that, or rows have no light text: all that is small.
 static WIDE: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
     Entity::ALL
         .iter()
@@ -170,14 +186,28 @@ fn names(entity: Entity, wanted: impl Fn(&str) -> bool) -> Vec<&'static str> {
 impl Light {
     /// What these policies need to see of every row of a kind.
     pub fn of(entity: Entity, policies: &Policies) -> Self {
-        let at = Entity::ALL.iter().position(|each| *each == entity);
-        let at = at.expect("ALL holds every entity");
         let decisive: BTreeSet<_> = policies.decisive(entity);
         let narrow = decisive.iter().all(|column| {
             let light = entity.column(column).is_some_and(|column| column.light);
             !light || is_needed(entity, column)
         });
-        let names: &'static [&'static str] = if narrow { &NARROW[at] } else { &WIDE[at] };
+        match (narrow, entity) {
+            (true, Entity::Decision) => Self {
+                entity,
+                names: names_in(&NARROW, entity),
+                read: Read::Decision,
+            },
+            (true, _) => Self::fields(entity, names_in(&NARROW, entity)),
+            (false, _) => Self::wide(entity),
+        }
+    }
+
+    /// All that is small, column by column.
+    pub fn wide(entity: Entity) -> Self {
+        Self::fields(entity, names_in(&WIDE, entity))
+    }
+
+    fn fields(entity: Entity, names: &'static [&'static str]) -> Self {
         let field = |name: &&str| {
             let link = LINKS.iter().find(|(column, _)| column == name);
             match link.filter(|_| entity == Entity::Decision) {
@@ -185,11 +215,11 @@ impl Light {
                 None => LightField::Field(entity.field(name).expect("one of its own")),
             }
         };
-        let fields = names.iter().map(field).collect();
+        let read = Read::Fields(names.iter().map(field).collect());
         Self {
             entity,
             names,
-            fields,
+            read,
         }
     }
 
@@ -202,31 +232,53 @@ impl Light {
     /// `edges`.
     ///
     /// # Errors
-    /// A row that does not read as its kind.
+    /// See [`Unread`].
     pub fn item(
         &self,
         node: LightNode,
         counted_by: &str,
         near: &Arc<StoryId>,
         edges: &mut Vec<DecisionEdge>,
-    ) -> Result<Item, Corrupt> {
+    ) -> Result<Item, Unread> {
         let LightNode { key, values, .. } = node;
-        let told = |problem: String| Corrupt {
-            key: key.clone(),
-            problem,
-        };
         if entity_of(key.label()) != Some(self.entity) {
-            return Err(told("is of another kind".to_owned()));
+            let problem = "is of another kind".to_owned();
+            return Err(Unread::Corrupt(Corrupt { key, problem }));
         }
+        let before = edges.len();
+        let item = match &self.read {
+            Read::Fields(fields) => self.by_columns(fields, &key, values, counted_by, near, edges),
+            Read::Decision => {
+                let light = values.first().and_then(Value::as_str);
+                let light = light
+                    .and_then(LightDecision::read)
+                    .ok_or(Unread::NotLight)?;
+                decision(&key, light, counted_by, near, edges)
+            }
+        };
+        item.map_err(|CorruptItem { problem, .. }| {
+            edges.truncate(before);
+            Unread::Corrupt(Corrupt { key, problem })
+        })
+    }
+
+    fn by_columns(
+        &self,
+        fields: &[LightField],
+        key: &NodeKey,
+        values: Vec<Value>,
+        counted_by: &str,
+        near: &Arc<StoryId>,
+        edges: &mut Vec<DecisionEdge>,
+    ) -> Result<Item, CorruptItem> {
         // If it is read at all, the id is the first column.
-        let id: Id = match (self.fields.first(), values.first()) {
+        let id: Id = match (fields.first(), values.first()) {
             (Some(LightField::Field(Field::Column(0))), Some(value)) if !value.is_null() => {
                 value.as_str().unwrap_or_default().into()
             }
-            _ => own_id(&key).into(),
+            _ => own_id(key).into(),
         };
-        let before = edges.len();
-        let fields = self.fields.iter().zip(values);
+        let fields = fields.iter().zip(values);
         let fields = fields.filter_map(|(field, value)| match (field, value) {
             (LightField::Field(field), value) => Some((*field, value)),
             (LightField::Link(kind), Value::Array(ends)) => {
@@ -240,12 +292,53 @@ impl Light {
             }
             (LightField::Link(_), _) => None,
         });
-        let item = Item::of_fields(self.entity, &id, fields, counted_by, Some(near));
-        item.map_err(|CorruptItem { problem, .. }| {
-            edges.truncate(before);
-            told(problem)
-        })
+        Item::of_fields(self.entity, &id, fields, Some(counted_by), Some(near))
     }
+}
+
+fn names_in(lists: &'static [Vec<&'static str>], entity: Entity) -> &'static [&'static str] {
+    let at = Entity::ALL.iter().position(|each| *each == entity);
+    &lists[at.expect("ALL holds every entity")]
+}
+
+/// A decision from its light text.
+fn decision(
+    key: &NodeKey,
+    light: LightDecision<'_>,
+    counted_by: &str,
+    near: &Arc<StoryId>,
+    edges: &mut Vec<DecisionEdge>,
+) -> Result<Item, CorruptItem> {
+    static FIELDS: LazyLock<[Field; 4]> = LazyLock::new(|| {
+        let names = ["title", "status", "created_at", "tokens_rationale"];
+        names.map(|name| Entity::Decision.field(name).expect("one of its own"))
+    });
+    let id = Id::from(own_id(key));
+    for (kind, ends) in [
+        (RelationKind::Affects, light.affects),
+        (RelationKind::DependsOn, light.depends_on),
+        (RelationKind::Supersedes, light.supersedes),
+        (RelationKind::AlternativeOf, light.alternative_of),
+    ] {
+        edges.extend(ends.into_iter().map(|to| DecisionEdge {
+            from: id.clone(),
+            kind,
+            to: to.into(),
+        }));
+    }
+    let [title, status, created_at, tokens] = *FIELDS;
+    let fields = [
+        (title, Value::from(light.title)),
+        (status, Value::from(light.status)),
+        (created_at, Value::from(light.created_at)),
+    ];
+    let counted = light.tokens_by == counted_by;
+    let counted = counted.then(|| (tokens, Value::from(light.tokens_rationale)));
+    let deleted = light
+        .deleted
+        .then(|| (Field::DeletedAt, Value::from(light.created_at)));
+    let fields = fields.into_iter().chain(counted).chain(deleted);
+    Item::of_fields(Entity::Decision, &id, fields, None, Some(near))
 }
 
 /// What a row without an id of its own is called.

@@ -205,7 +205,7 @@ pub async fn get_graph_relationships(
     let Some(node) = found.into_iter().next().flatten() else {
         return Err(Fault::not_found(kind, ask.root.id()));
     };
-    let item = items::item(&node, &app.policies.counted_by()).map_err(Fault::internal)?;
+    let item = items::item(node, &app.policies.counted_by()).map_err(Fault::internal)?;
     if item.is_deleted() {
         return Err(Fault::not_found(kind, ask.root.id()));
     }
@@ -331,7 +331,7 @@ impl Level<'_> {
         nodes.retain(|key, _| !self.shown.contains_key(key) && !self.refused.contains(key));
         let mut new = Vec::new();
         for (key, node) in nodes {
-            let item = match items::item(&node, &counted_by) {
+            let item = match items::item(node, &counted_by) {
                 Ok(item) => item,
                 Err(corrupt) => {
                     self.leave_out(corrupt, own.contains(&key));

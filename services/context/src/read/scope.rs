@@ -216,7 +216,7 @@ pub async fn explain_scope(
     let keys = [question.node.clone()];
     let found = app.store.get(&keys, call.deadline).await?;
     let node = found.into_iter().next().flatten().ok_or_else(gone)?;
-    let item = items::item(&node, &app.policies.counted_by()).map_err(Fault::internal)?;
+    let item = items::item(node, &app.policies.counted_by()).map_err(Fault::internal)?;
     if item.is_deleted() {
         return Err(gone());
     }

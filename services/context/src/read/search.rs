@@ -154,7 +154,7 @@ async fn known(
     let Some(node) = found.into_iter().next().flatten() else {
         return Ok(Err(Fault::not_found("story", story)));
     };
-    let item = items::item(&node, &app.policies.counted_by()).map_err(Fault::internal)?;
+    let item = items::item(node, &app.policies.counted_by()).map_err(Fault::internal)?;
     Ok(match app.policies.view(viewer, &item) {
         Some(_) => Ok(()),
         None => {
@@ -199,7 +199,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn view(&mut self, node: &Node, of: Option<&StoryId>) -> Option<(Item, View)> {
-        let item = match items::item(node, &self.app.policies.counted_by()) {
+        let item = match items::item(node.clone(), &self.app.policies.counted_by()) {
             Ok(item) => item,
             Err(corrupt) => {
                 self.leave_out(corrupt, of);

@@ -118,7 +118,7 @@ mod tests {
     /// A story with a title of so many bytes.
     fn story(id: &str, version: i64, title: usize) -> (StoryId, Remembered) {
         let props = serde_json::json!({ "story_id": id, "title": "t".repeat(title) });
-        let item = Item::read(Entity::Story, props.as_object().unwrap(), "").unwrap();
+        let item = Item::read(Entity::Story, props.as_object().unwrap().clone(), "").unwrap();
         let remembered = Remembered {
             graph: Arc::new(StoryGraph::new(item)),
             digested: Digested {
@@ -163,7 +163,7 @@ mod tests {
             let row = serde_json::json!({
                 "decision_id": format!("DEC-{n:040}"), "story_id": "s-1", "title": "t".repeat(100),
             });
-            let row = Item::read(Entity::Decision, row.as_object().unwrap(), "").unwrap();
+            let row = Item::read(Entity::Decision, row.as_object().unwrap().clone(), "").unwrap();
             graph.edges.push(crate::domain::DecisionEdge {
                 from: row.key().id.clone(),
                 kind: crate::domain::RelationKind::DependsOn,

@@ -13,7 +13,7 @@ use fleet_graph::{
 use fleet_service::Fault;
 use fleet_types::StoryId;
 
-use super::items::{self, Corrupt, Light};
+use super::items::{self, Corrupt, Light, Unread};
 use super::metrics::ReadMetrics;
 use super::stories::Remembered;
 use super::version::{digest_of, graph_version};
@@ -75,26 +75,33 @@ pub(crate) struct Told<C> {
     pub warnings: Vec<String>,
 }
 
-/// How stories are read lightly: the columns of each branch, as the policies have it.
+/// How stories are read lightly: the columns of each branch.
 #[derive(Debug)]
-pub(crate) struct Lightly(Vec<Light>);
+pub(crate) struct Lightly {
+    /// What the policies need to see of everything.
+    narrow: Vec<Light>,
+    /// All that is small: of stories with rows that have no light text.
+    wide: Vec<Light>,
+}
 
 impl Lightly {
-    /// With what these policies need to see of everything.
+    /// As these policies have it.
     pub fn new(policies: &Policies) -> Self {
-        let branches = BRANCHES.iter();
-        Self(
-            branches
-                .map(|(_, entity)| Light::of(*entity, policies))
-                .collect(),
-        )
+        let all = |light: &dyn Fn(Entity) -> Light| {
+            let branches = BRANCHES.iter();
+            branches.map(|(_, entity)| light(*entity)).collect()
+        };
+        Self {
+            narrow: all(&|entity| Light::of(entity, policies)),
+            wide: all(&Light::wide),
+        }
     }
 }
 
-fn sketch_of(story: &StoryId, lightly: &Lightly) -> Sketch {
+fn sketch_of(story: &StoryId, lights: &[Light]) -> Sketch {
     let mut branches: Vec<Branch> = BRANCHES
         .iter()
-        .zip(&lightly.0)
+        .zip(lights)
         .map(|((path, entity), light)| {
             let mut branch = Branch {
                 columns: light.columns(),
@@ -135,7 +142,8 @@ pub(crate) fn relation_of(kind: EdgeType) -> Option<RelationKind> {
 }
 
 /// Reads a story; `choose` says from the light rows which to read whole. It is asked again if
-/// the story moved meanwhile. Two round trips if nothing moves, one if the story is remembered.
+/// the story moved meanwhile. Two round trips if nothing moves, one if the story is remembered;
+/// one more where rows have no light text.
 ///
 /// # Errors
 /// [`Fault::NotFound`] without such a story; what `choose` gives; the store's.
@@ -155,16 +163,21 @@ pub(crate) async fn read<C>(
         return Ok(told);
     }
     let mut before: Option<Digested> = None;
+    let mut lights = &app.reads.lightly.narrow;
     let mut attempt = 0;
     loop {
-        attempt += 1;
-        let sketch = sketch_of(story, &app.reads.lightly);
+        let sketch = sketch_of(story, lights);
         let sketched = app.store.sketch(&sketch, deadline).await?;
         let (seen, in_step) = (versions(&sketched), in_step(&sketched));
         let mut sorted = Sorted::default();
-        let Some(mut graph) = sorted.graph(&reader, sketched)? else {
+        let Some(mut graph) = sorted.graph(&reader, lights, sketched)? else {
             return Err(Fault::not_found("story", story));
         };
+        if sorted.not_light {
+            lights = &app.reads.lightly.wide;
+            continue;
+        }
+        attempt += 1;
         let (chosen, keys) = choose(&graph)?;
         let (digested, whole) = reader.whole(&keys).await?;
         // Rows that cannot be read have versions that the sketch does not tell. If nothing
@@ -241,7 +254,7 @@ impl Reader<'_> {
             corrupt: Vec::new(),
         };
         for node in found.into_iter().flatten() {
-            match items::item(&node, &self.counted_by) {
+            match items::item(node, &self.counted_by) {
                 Ok(item) => {
                     let item = through(item, &self.story);
                     whole.items.insert(item.key().clone(), item);
@@ -347,21 +360,23 @@ struct Sorted {
     context: Option<Node>,
     corrupt: Vec<Corrupt>,
     warnings: Vec<String>,
+    /// Whether there are rows without a light text.
+    not_light: bool,
 }
 
 impl Sorted {
     fn graph(
         &mut self,
         reader: &Reader<'_>,
+        lights: &[Light],
         sketched: Sketched,
     ) -> Result<Option<StoryGraph>, Fault> {
         let Some(root) = sketched.root else {
             return Ok(None);
         };
-        let root = items::item(&root, &reader.counted_by).map_err(Fault::internal)?;
+        let root = items::item(root, &reader.counted_by).map_err(Fault::internal)?;
         let mut graph = StoryGraph::new(root);
         let mut branches = sketched.branches.into_iter();
-        let lights = &reader.app.reads.lightly.0;
         for (((_, entity), light), reached) in BRANCHES.iter().zip(lights).zip(branches.by_ref()) {
             self.branch(&mut graph, reader, *entity, light, reached);
         }
@@ -398,7 +413,8 @@ impl Sorted {
         for node in reached.light {
             match light.item(node, &reader.counted_by, &reader.story, &mut graph.edges) {
                 Ok(item) => items.push(through(item, &reader.story)),
-                Err(corrupt) => self.corrupt.push(corrupt),
+                Err(Unread::Corrupt(corrupt)) => self.corrupt.push(corrupt),
+                Err(Unread::NotLight) => self.not_light = true,
             }
         }
         match entity {

@@ -12,9 +12,11 @@
 //! What is deleted stays as a tombstone: `deleted_at` is set, texts are empty, relations of its
 //! own are gone. It is never changed again, and its id stays taken.
 
+mod light;
 mod own;
 mod seen;
 
+pub use light::LightDecision;
 pub use own::{DecisionRow, EventRow, PhaseRow, StoryContextRow, SummaryRow};
 pub use seen::{ReviewSeen, StorySeen, TaskSeen};
 

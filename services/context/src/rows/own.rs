@@ -1,6 +1,7 @@
 //! The rows that this service writes. Counts of tokens (`tokens_<column>`) are of the column as
 //! it is shown, after redaction; `tokens_by` says what counted, see
-//! [`Policies::counted_by`](crate::domain::Policies::counted_by).
+//! [`Policies::counted_by`](crate::domain::Policies::counted_by). What may be empty is not
+//! written when it is: every property of a row is work for each context that it goes into.
 
 use fleet_types::{DecisionId, StoryId, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -53,65 +54,68 @@ pub struct DecisionRow {
     /// Its title; empty only when deleted.
     pub title: String,
     /// Why.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rationale: String,
     /// How it stands.
     pub status: DecisionStatus,
     /// What kind of decision.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub decision_type: String,
     /// What else was considered.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<String>,
     /// The role that decided; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author_role: String,
     /// The agent that decided; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author_agent: String,
     /// The task in whose course it was made; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub task_id: String,
     /// Tasks it has a say in.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub affects: Vec<TaskId>,
     /// Decisions it rests on.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<DecisionId>,
     /// Decisions it takes the place of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<DecisionId>,
     /// Decisions it was weighed against.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternative_of: Vec<DecisionId>,
     /// When it was recorded.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// The role that changed it last; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub changed_by_role: String,
     /// Why it was changed; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub change_reason: String,
     /// When the change was made, as its maker says; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stated_at: String,
     /// The event that it came from; empty if none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source_event: String,
     /// When it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     /// Of the content: SHA-256, first 16 hexadecimal digits.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub content_hash: String,
     /// Tokens of the rationale.
     #[serde(default)]
     pub tokens_rationale: u32,
     /// What counted them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokens_by: String,
+    /// What of all this is looked at before anything is chosen, see [`super::LightDecision`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub light: String,
 }
 
 impl DecisionRow {
@@ -140,23 +144,23 @@ pub struct EventRow {
     /// In words; empty only when deleted.
     pub description: String,
     /// Who did it; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor: String,
     /// In which role; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor_role: String,
     /// The task it happened to; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub task_id: String,
     /// When.
     pub at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// Why it was changed; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub change_reason: String,
     /// When the change was made, as its maker says; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stated_at: String,
     /// When it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +169,7 @@ pub struct EventRow {
     #[serde(default)]
     pub tokens_description: u32,
     /// What counted them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokens_by: String,
 }
 
@@ -183,10 +187,10 @@ pub struct PhaseRow {
     /// Where it is.
     pub to_phase: Phase,
     /// Why; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rationale: String,
     /// Who moved it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor: String,
     /// When.
     pub at: Timestamp,
@@ -194,7 +198,7 @@ pub struct PhaseRow {
     #[serde(default)]
     pub tokens_rationale: u32,
     /// What counted them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokens_by: String,
 }
 
@@ -208,23 +212,23 @@ pub struct SummaryRow {
     /// The summary; empty only when deleted.
     pub text: String,
     /// The role that wrote it; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author_role: String,
     /// The agent that wrote it; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author_agent: String,
     /// When it was written.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// The role that changed it last; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub changed_by_role: String,
     /// Why it was changed; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub change_reason: String,
     /// When the change was made, as its maker says; may be empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stated_at: String,
     /// When it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,6 +237,6 @@ pub struct SummaryRow {
     #[serde(default)]
     pub tokens_text: u32,
     /// What counted them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokens_by: String,
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use fleet_context::rows::DecisionRow;
 use fleet_context::{Config, start};
 use fleet_events::payload::Payload;
 use fleet_events::{Backoff, ConsumerSettings, Event, Origin, Tail, decode};
 use fleet_graph::{
-    Digest, Direction, EdgeType, Label, Node, NodeKey, OutboxEvent, Step, Store, Walk,
+    Branch, Digest, Direction, EdgeType, Label, Node, NodeKey, OutboxEvent, Sketch, Step, Store,
+    Walk,
 };
 use fleet_proto::context::v1::context_service_client::ContextServiceClient;
 use fleet_proto::planning::v2::planning_service_client::PlanningServiceClient;
@@ -169,7 +171,8 @@ impl Replica {
 }
 
 /// What the row of a story's context counts of its decisions is what there is of them: readers
-/// tell by it whether they saw all of a commit.
+/// tell by it whether they saw all of a commit. And what a decision says in short is what it
+/// says.
 pub async fn assert_in_step(store: &dyn Store, story: &str) {
     let keys = [NodeKey::new(Label::StoryContext, story)];
     let digest = Digest {
@@ -188,6 +191,15 @@ pub async fn assert_in_step(store: &dyn Store, story: &str) {
         (counted("decisions"), counted("decision_versions")),
         (i64::try_from(there.nodes).ok(), Some(there.sum)),
     );
+    let sketch = Sketch {
+        root: digest.root,
+        branches: vec![Branch::new(vec![(EdgeType::HasDecision, Direction::Out)])],
+    };
+    let seen = store.sketch(&sketch, soon()).await.unwrap();
+    for node in &seen.branches[0].nodes {
+        let row: DecisionRow = serde_json::from_value(node.props.clone().into()).unwrap();
+        assert_eq!(row.light, row.lightly(), "{}", node.key);
+    }
 }
 
 /// An event as somebody says it.

@@ -105,7 +105,7 @@ fn read(entity: Entity, row: &Value, counted_by: &str, whole: bool) -> Item {
                 || matches!(name.as_str(), "deleted_at")
         });
     }
-    Item::read(entity, &props, counted_by).unwrap()
+    Item::read(entity, props, counted_by).unwrap()
 }
 
 pub fn ask(role: Role, phase: Phase) -> Ask {

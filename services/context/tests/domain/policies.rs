@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::fixture::{OPEN, REDACTION, decision};
 
 fn item(entity: Entity, row: &Value) -> Item {
-    Item::read(entity, row.as_object().unwrap(), "").unwrap()
+    Item::read(entity, row.as_object().unwrap().clone(), "").unwrap()
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn the_version_is_of_content_and_redaction() {
 
 #[test]
 fn rows_of_a_wrong_shape_are_corrupt() {
-    let read = |row: Value| Item::read(Entity::Task, row.as_object().unwrap(), "");
+    let read = |row: Value| Item::read(Entity::Task, row.as_object().unwrap().clone(), "");
     assert!(read(json!({"title": "No id"})).is_err());
     assert!(read(json!({"task_id": "T 1"})).is_err());
     assert!(read(json!({"task_id": "T-1", "story_id": "x"})).is_err());

@@ -11,11 +11,12 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::seed::{Seed, key};
-use crate::world::{Replica, World, ask, code, on_every_backend};
+use crate::world::{Replica, World, ask, code, on_every_backend, soon};
 
 on_every_backend!(
     an_answer_costs_two_round_trips_and_one_when_it_is_kept,
     five_roles_cost_two_round_trips,
+    decisions_of_old_cost_one_more,
     a_story_that_moves_is_read_again,
     half_of_a_commit_is_not_taken_for_all_of_it,
     replicas_give_the_same_bytes_and_share_what_they_keep,
@@ -141,6 +142,54 @@ async fn five_roles_cost_two_round_trips(world: &World) {
     for (role, pack) in &answer.packs {
         let all = matches!(role.as_str(), "qa" | "architect");
         assert_eq!(pack.subtasks.len(), if all { 5 } else { 1 }, "{role}");
+    }
+    a.stop().await;
+}
+
+/// A decision that was written before there were light texts, or has a strange one, is read by
+/// its columns: that costs a round trip, and changes nothing else.
+async fn decisions_of_old_cost_one_more(world: &World) {
+    let (a, store) = (world.replica().await, world.backends().await.store);
+    let mut seed = Seed::story(&*store, &format!("s-{}", world.tag)).await;
+    let task = format!("T-{}", world.tag);
+    seed.task(&task, "developer", &[]).await;
+    let decision = |n: usize| format!("DEC-{}-{n}", world.tag);
+    for n in 0..3 {
+        seed.decision(&decision(n), n, json!({})).await;
+    }
+    seed.relate(
+        &decision(1),
+        EdgeType::DependsOn,
+        key(Label::Decision, decision(0)),
+    )
+    .await;
+    seed.relate(&decision(2), EdgeType::Affects, key(Label::Task, &task))
+        .await;
+    let story = seed.story.clone();
+    // Nobody asked the same before: nothing is kept.
+    let question = |n: i32| pb::GetContextRequest {
+        token_budget: 6_000 + n,
+        ..ask(&story, "architect", "DESIGN")
+    };
+    a.store.trips();
+    let light = a.must(question(0)).await;
+    assert_eq!(a.store.trips(), 2);
+    let old = key(Label::Decision, decision(1));
+    for (n, text) in [(1, None), (2, Some("[\"nonsense\"]"))] {
+        let found = store.get(std::slice::from_ref(&old), soon()).await;
+        let mut node = found.unwrap().remove(0).unwrap();
+        node.props.remove("light");
+        node.props
+            .extend(text.map(|text| ("light".to_owned(), text.into())));
+        seed.apply(|commit| {
+            commit.update(old.clone(), node.version, node.ord, node.props);
+        })
+        .await;
+        let other = world.replica().await;
+        let answer = other.must(question(n)).await;
+        assert_eq!(other.store.trips(), 3, "{text:?}");
+        assert_eq!(answer.context, light.context);
+        other.stop().await;
     }
     a.stop().await;
 }

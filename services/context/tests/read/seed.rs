@@ -1,6 +1,7 @@
 //! Stories written straight into the store, as their owners write them, without any event: so
 //! nothing moves but what a test moves.
 
+use fleet_context::rows::DecisionRow;
 use fleet_graph::{Commit, EdgeType, Label, NodeKey, Owner, Props, Store};
 use fleet_service::{SystemClock, SystemIds};
 use fleet_types::{Clock as _, Ids as _};
@@ -177,7 +178,7 @@ impl<'a> Seed<'a> {
         merge(&mut full, row);
         let ord = format!("{}|{id}", at(100 + n));
         commit
-            .create(key(Label::Decision, id), ord, props(full))
+            .create(key(Label::Decision, id), ord, lit(props(full)))
             .relate(self.key(), EdgeType::HasDecision, key(Label::Decision, id));
     }
 
@@ -201,9 +202,10 @@ impl<'a> Seed<'a> {
         };
         let listed = node.props.entry(list).or_insert_with(|| json!([]));
         listed.as_array_mut().unwrap().push(to.id().into());
+        let props = lit(node.props);
         self.apply(|commit| {
             commit
-                .update(from.clone(), node.version, node.ord, node.props)
+                .update(from.clone(), node.version, node.ord, props)
                 .relate(from, kind, to);
         })
         .await;
@@ -239,6 +241,15 @@ impl<'a> Seed<'a> {
         })
         .await;
     }
+}
+
+/// With the light text that belongs to a decision; what is none has none.
+pub fn lit(mut props: Props) -> Props {
+    props.remove("light");
+    if let Ok(row) = serde_json::from_value::<DecisionRow>(Value::Object(props.clone())) {
+        props.insert("light".to_owned(), row.lightly().into());
+    }
+    props
 }
 
 fn merge(into: &mut Value, from: Value) {

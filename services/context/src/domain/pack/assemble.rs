@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use fleet_types::StoryId;
-
 use super::lines::Fragment;
 use super::select::Chosen;
 use super::{
-    Assembler, Excluded, Included, Note, Reason, Receipt, Refused, Section, Selection, head,
-    render, words,
+    Assembler, DecisionEdge, Excluded, Included, Note, Reason, Receipt, Refused, Section,
+    Selection, head, render, words,
 };
 use crate::domain::versions::sha256_hex;
 use crate::domain::{Entity, Id, Item, Key, Scope, Tokens, View, Viewer};
@@ -37,7 +35,7 @@ pub struct Pack {
 /// The text while it grows.
 struct Body<'a> {
     tokens: &'a dyn Tokens,
-    story: &'a StoryId,
+    selection: &'a Selection,
     budget: u32,
     used: u32,
     /// Used by what must be said.
@@ -90,7 +88,7 @@ impl Assembler<'_> {
         let back = format!("---\n\n# Tools\n\n{}", words::TOOLS);
         let mut body = Body {
             tokens: self.tokens,
-            story: &selection.story,
+            selection,
             budget: selection.budget,
             used: self.tokens.count(&front) + self.tokens.count(&back),
             head: 0,
@@ -165,14 +163,13 @@ impl Assembler<'_> {
         body: &Body<'_>,
     ) -> Result<View, (Reason, &'static str)> {
         let hidden = (Reason::RolePolicy, "");
-        let view = if chosen.key.entity == Entity::Relation {
-            let from = chosen.near.first().map_or("", Id::as_str);
+        let view = if let Some(relation) = selection.relation(chosen) {
+            let DecisionEdge { from, kind, to } = relation;
             if !body.decisions.contains(from) {
                 return Err((Reason::Budget, "its decision is left out"));
             }
-            let item = selection.relations.get(&chosen.key.id);
-            let view = item.and_then(|item| self.policies.view(viewer, item));
-            view.ok_or(hidden)?
+            let item = Item::relation(&selection.story, from, kind.as_str(), to);
+            self.policies.view(viewer, &item).ok_or(hidden)?
         } else {
             let gone = (Reason::Stale, "gone");
             look(&chosen.key).ok_or(gone)?.ok_or(hidden)?
@@ -246,7 +243,7 @@ impl Body<'_> {
         self.included.push(Included {
             id: chosen.key.id.clone(),
             kind: chosen.key.entity,
-            path: chosen.path(self.story),
+            path: chosen.path(self.selection),
             section,
             score: chosen.score.into(),
             tokens,

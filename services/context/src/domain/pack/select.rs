@@ -8,7 +8,10 @@ use super::receipt::Points;
 use super::score::{Links, mandatory};
 use super::sieve::{Sieve, Standing};
 use super::table::{Edge, Table};
-use super::{Ask, Assembler, Excluded, Note, Reason, Refused, RelationKind, Section, StoryGraph};
+use super::{
+    Ask, Assembler, DecisionEdge, Excluded, Note, Reason, Refused, RelationKind, Section,
+    StoryGraph,
+};
 use crate::domain::{Entity, Id, Item, Key, Scope, Viewer};
 
 /// Most items of one section that are read whole; the rest would not fit anyway.
@@ -35,8 +38,8 @@ pub(super) struct Chosen {
     pub least: u32,
     /// Of decisions: among all of the story. Of relations: among those that were chosen.
     pub place: usize,
-    /// Of decisions: the tasks in which they have a say, as far as they may be named. Of
-    /// relations: the decision they start at. Only of those that are read whole.
+    /// Of decisions that are read whole: the tasks in which they have a say, as far as they may
+    /// be named.
     pub near: Vec<Id>,
 }
 
@@ -50,31 +53,33 @@ pub struct Selection {
     pub(super) scopes: BTreeSet<Scope>,
     pub(super) head: Vec<Chosen>,
     pub(super) sections: Vec<(Section, Vec<Chosen>)>,
-    pub(super) relations: BTreeMap<Id, Item>,
+    /// The chosen relations, by place.
+    pub(super) relations: Vec<DecisionEdge>,
     pub(super) excluded: Vec<Excluded>,
     fetch: BTreeSet<Key>,
 }
 
 impl Chosen {
     /// How it is reached, as the receipt says it.
-    pub fn path(&self, story: &StoryId) -> String {
-        match self.near.first() {
-            _ if self.via.is_empty() => format!("Story/{story}"),
-            // Its id says how it leads from one decision to another.
-            Some(from) if self.key.entity == Entity::Relation => {
-                let (_, rest) = self.key.id.split_at(from.len().min(self.key.id.len()));
-                let (kind, to) = rest.split_once("->").unwrap_or((rest, ""));
-                format!(
-                    "Story/{story}{}Decision/{from}{kind}->Decision/{to}",
-                    self.via
-                )
+    pub fn path(&self, selection: &Selection) -> String {
+        let (story, via) = (&selection.story, self.via);
+        match selection.relation(self) {
+            _ if via.is_empty() => format!("Story/{story}"),
+            Some(DecisionEdge { from, kind, to }) => {
+                format!("Story/{story}{via}Decision/{from}-{kind}->Decision/{to}")
             }
-            _ => format!("Story/{story}{}{}", self.via, self.key),
+            None => format!("Story/{story}{via}{}", self.key),
         }
     }
 }
 
 impl Selection {
+    /// The relation that a candidate is, if it is one.
+    pub(super) fn relation(&self, chosen: &Chosen) -> Option<&DecisionEdge> {
+        let is_relation = chosen.key.entity == Entity::Relation;
+        is_relation.then(|| &self.relations[chosen.place])
+    }
+
     /// The rows to read whole, in order. A run has the id of its task.
     pub fn fetch(&self) -> impl Iterator<Item = &Key> {
         self.fetch.iter()
@@ -201,18 +206,14 @@ struct Found<'a> {
 impl Found<'_> {
     /// What goes with a candidate, see [`Chosen::near`].
     fn near(&self, chosen: &Chosen) -> Vec<Id> {
-        match chosen.key.entity {
-            Entity::Decision => {
-                let links = &self.links;
-                let tasks = links.edges.ends(chosen.place, RelationKind::Affects);
-                let named = tasks.filter(|task| self.named[*task]);
-                named
-                    .map(|task| links.tasks.at(task).key().id.clone())
-                    .collect()
-            }
-            Entity::Relation => vec![self.relations[chosen.place].ids.from.clone()],
-            _ => Vec::new(),
+        if chosen.key.entity != Entity::Decision {
+            return Vec::new();
         }
+        let links = &self.links;
+        let tasks = links.edges.ends(chosen.place, RelationKind::Affects);
+        let named = tasks.filter(|task| self.named[*task]);
+        let ids = named.map(|task| links.tasks.at(task).key().id.clone());
+        ids.collect()
     }
 }
 
@@ -239,7 +240,6 @@ impl Sieve<'_> {
         found: &Found<'_>,
     ) -> Selection {
         let mut fetch: BTreeSet<Key> = BTreeSet::new();
-        let mut relations = BTreeMap::new();
         let mut sections = Vec::new();
         for (section, candidates) in std::mem::take(&mut self.sections) {
             let (mut chosen, beyond) = divide(candidates, budget);
@@ -253,11 +253,7 @@ impl Sieve<'_> {
                 }));
             for chosen in &mut chosen {
                 chosen.near = found.near(chosen);
-                if chosen.key.entity == Entity::Relation {
-                    let ids = found.relations[chosen.place].ids;
-                    let item = Item::relation(self.story, &ids.from, ids.kind.as_str(), &ids.to);
-                    relations.insert(chosen.key.id.clone(), item);
-                } else {
+                if chosen.key.entity != Entity::Relation {
                     fetch.insert(chosen.key.clone());
                 }
             }
@@ -279,7 +275,7 @@ impl Sieve<'_> {
             scopes: self.scopes,
             head,
             sections,
-            relations,
+            relations: found.relations.iter().map(|r| r.ids.clone()).collect(),
             excluded: self.excluded,
             fetch,
         }

@@ -96,6 +96,14 @@ impl<'a> Sieve<'a> {
         self.rules.policies.sees(self.viewer, item)
     }
 
+    /// The columns that the role is told of an entity.
+    fn told(&self, entity: Entity) -> Vec<&'static str> {
+        self.rules
+            .policies
+            .columns(self.viewer.role, entity)
+            .collect()
+    }
+
     pub fn out(&mut self, section: Section, item: &Key, reason: Reason, detail: impl Into<Note>) {
         self.excluded.push(Excluded {
             section,
@@ -134,7 +142,7 @@ impl<'a> Sieve<'a> {
     ) {
         let chosen = Chosen {
             key: item.key().clone(),
-            least: least(item, detail),
+            least: least(item, detail, &self.told(item.entity())),
             via,
             score,
             detail,
@@ -206,6 +214,7 @@ impl<'a> Sieve<'a> {
         for (rank, place) in decisions.newest_first("created_at").into_iter().enumerate() {
             ranks[place] = rank;
         }
+        let told = self.told(Entity::Decision);
         // In order of ids, as all of it is needed in the end.
         for (place, decision) in decisions.iter().enumerate() {
             let key = decision.key();
@@ -242,7 +251,7 @@ impl<'a> Sieve<'a> {
                 via: "-HAS_DECISION->",
                 score,
                 detail,
-                least: least(decision, detail),
+                least: least(decision, detail, &told),
                 place,
                 near: Vec::new(),
             });
@@ -401,15 +410,19 @@ fn takes_place(new: &Item, old: &Item, new_fell: Option<Gone>) -> bool {
     age[0] > age[1] && !rejected && (!proposed(new) || proposed(old))
 }
 
-/// How many tokens an item takes at the very least, guessed low from what is known of it.
-fn least(item: &Item, detail: Detail) -> u32 {
+/// How many tokens an item takes at the very least when these columns are told, guessed low from
+/// what is known of it.
+fn least(item: &Item, detail: Detail, told: &[&str]) -> u32 {
+    let counts = item.counts().filter(|(column, _)| told.contains(column));
     let stored = match detail {
-        Detail::Full => item
-            .counts()
-            .fold(0, |sum: u32, (_, n)| sum.saturating_add(n)),
+        Detail::Full => counts.fold(0, |sum: u32, (_, n)| sum.saturating_add(n)),
         Detail::Min => 0,
     };
-    least_of(item.id(), item.text("title"), stored)
+    let title = match told.contains(&"title") {
+        true => item.text("title"),
+        false => "",
+    };
+    least_of(item.id(), title, stored)
 }
 
 fn least_of(id: &str, title: &str, stored: u32) -> u32 {
