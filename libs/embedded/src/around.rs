@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 
 use crate::{
     error::ReadFailure,
-    rows::{NODE_COLUMNS, edge_sum, light_node, node, props},
+    rows::{NODE_COLUMNS, edge_sum, light_node, node, props, some_props},
     statements::Cached,
 };
 
@@ -89,6 +89,9 @@ pub(crate) fn sketch(conn: &Connection, sketch: &Sketch) -> Result<Sketched, Rea
 }
 
 fn reached(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Reached, ReadFailure> {
+    let newer = branch.above.map(|above| newer(conn, above, ends));
+    let newer = newer.transpose()?;
+    let ends = newer.as_deref().unwrap_or(ends);
     let mut found = Reached {
         truncated: ends.len() > branch.max_nodes,
         ..Reached::default()
@@ -140,6 +143,28 @@ fn reached(conn: &Connection, branch: &Branch, ends: &[i64]) -> Result<Reached, 
         .edges
         .sort_by(|a, b| (&a.from, a.kind, &a.to).cmp(&(&b.from, b.kind, &b.to)));
     Ok(found)
+}
+
+/// Those of which a property is above a number, and those of which that cannot be told.
+fn newer(
+    conn: &Connection,
+    (name, above): (&'static str, i64),
+    ends: &[i64],
+) -> Result<Vec<i64>, ReadFailure> {
+    let mut statement = conn.cached("SELECT props FROM nodes WHERE n = ?1")?;
+    let mut newer = Vec::new();
+    for &n in ends {
+        let mut rows = statement.query([n])?;
+        let row = rows.next()?.ok_or_else(|| no_node(n))?;
+        let text = row.get_ref(0)?.as_str();
+        let values = text.map(|text| some_props(text, &[name]));
+        let Ok(Ok(values)) = values else {
+            newer.push(n);
+            continue;
+        };
+        newer.extend(values[0].as_i64().filter(|value| *value > above).map(|_| n));
+    }
+    Ok(newer)
 }
 
 /// Of more nodes than are wanted, the first in the order of the branch: found by their places

@@ -124,9 +124,9 @@ pub(crate) fn props(text: &str) -> Result<Props, String> {
 
 /// Reads the properties of these names, in their order. The others are passed over, not built:
 /// texts are most of a node, and who asks for some columns wants none of them.
-fn some_props(text: &str, names: &'static [&'static str]) -> Result<Vec<Value>, String> {
-    struct Named(&'static [&'static str]);
-    impl<'de> Visitor<'de> for Named {
+pub(crate) fn some_props(text: &str, names: &[&'static str]) -> Result<Vec<Value>, String> {
+    struct Named<'n>(&'n [&'static str]);
+    impl<'de> Visitor<'de> for Named<'_> {
         type Value = Vec<Value>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

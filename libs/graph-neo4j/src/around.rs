@@ -39,6 +39,9 @@ fn sketch_query(sketch: &Sketch) -> Query {
     for (i, branch) in sketch.branches.iter().enumerate() {
         // One more than asked, to know whether there are more.
         params = params.with(&format!("max{i}"), number(branch.max_nodes + 1));
+        if let Some((_, above)) = branch.above {
+            params = params.with(&format!("above{i}"), above);
+        }
     }
     params.query(queries::sketch(sketch))
 }

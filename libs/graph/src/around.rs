@@ -34,6 +34,9 @@ pub struct Branch {
     pub path: Path,
     /// What to read of them.
     pub columns: Columns,
+    /// Only those of which a property is a whole number larger than this one: what is new since
+    /// somebody looked. A name like those of [`Columns::Only`].
+    pub above: Option<(&'static str, i64)>,
     /// Relationships that start at them and are wanted too, wherever they end.
     pub edges: Vec<EdgeType>,
     /// Largest (`ord`, key) first: the whole order backwards.
@@ -48,6 +51,7 @@ impl Branch {
         Self {
             path,
             columns: Columns::All,
+            above: None,
             edges: Vec::new(),
             newest_first: false,
             max_nodes: MAX_WALK_NODES,
@@ -187,6 +191,9 @@ impl Sketch {
             check_path(&branch.path)?;
             if let Columns::Only(columns) = branch.columns {
                 check_columns(columns)?;
+            }
+            if let Some((name, _)) = branch.above {
+                check_columns(&[name])?;
             }
             if !(1..=MAX_WALK_NODES).contains(&branch.max_nodes) {
                 return Err(format!(

@@ -102,6 +102,7 @@ macro_rules! conformance_tests {
             a_sketch_has_the_columns_asked_for
             branches_follow_their_paths
             branches_are_ordered_and_cut
+            what_is_new_is_asked_for_alone
             a_sketch_tells_where_relations_lead
             reads_around_a_node_are_bounded
             similar_ids_do_not_mix

@@ -5,13 +5,14 @@
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 #![expect(clippy::unwrap_used, reason = "a bench may fail")]
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fleet_context::domain::pack::WholeRows;
 use fleet_context::domain::{
-    Ask, Assembler, CachedTokens, DecisionEdge, Entity, Item, Key, O200k, Phase, Policies,
-    Redaction, RelationKind, Scopes, StoryGraph, Tokens, column_tokens,
+    Ask, Assembler, CachedTokens, DecisionEdge, Entity, Item, O200k, Phase, Policies, Redaction,
+    RelationKind, Scopes, StoryGraph, Tokens, column_tokens,
 };
 use fleet_types::Role;
 use serde_json::{Value, json};
@@ -90,11 +91,11 @@ fn making(decisions: usize) {
             to: graph.decisions[n / 2].key().id.clone(),
         })
         .collect();
-    let whole: BTreeMap<Key, Item> = rows
+    let whole: WholeRows = rows
         .iter()
         .map(|row| item(Entity::Decision, row, false, &by))
         .chain([item(Entity::Story, &story, false, &by)])
-        .map(|item| (item.key().clone(), item))
+        .map(|item| (item.key().clone(), Arc::new(item)))
         .collect();
     let tokens = CachedTokens::new(O200k, NonZeroUsize::new(65_536).unwrap());
     let rules = Assembler {
@@ -112,7 +113,7 @@ fn making(decisions: usize) {
         let start = Instant::now();
         let selection = rules.select(&graph, &ask).unwrap();
         let chosen = start.elapsed();
-        let wanted: BTreeMap<Key, Item> = selection
+        let wanted: WholeRows = selection
             .fetch()
             .filter_map(|key| Some((key.clone(), whole.get(key)?.clone())))
             .collect();

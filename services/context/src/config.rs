@@ -80,6 +80,13 @@ pub const KEYS: &[Key] = &[
         "How many texts the process remembers the tokens of.",
     )
     .or("50000"),
+    Key::new(
+        "context_story_memory",
+        "FLEET_CONTEXT_STORY_MEMORY",
+        Kind::Integer { min: 0, max: 1 << 40 },
+        "Most bytes of stories that the process remembers between two questions about one; 0: none.",
+    )
+    .or("16777216"),
 ];
 
 /// Where planning is, if nobody says.
@@ -110,6 +117,8 @@ pub struct Config {
     pub consumer: ConsumerSettings,
     /// How many texts are remembered with their tokens; at least 1.
     pub counted_texts: usize,
+    /// Most bytes of stories that are remembered; 0: none is.
+    pub story_memory: usize,
 }
 
 impl Default for Config {
@@ -126,6 +135,7 @@ impl Default for Config {
             commit_attempts: 32,
             consumer: ConsumerSettings::default(),
             counted_texts: 50_000,
+            story_memory: 16 << 20,
         }
     }
 }
@@ -177,6 +187,7 @@ impl Config {
                 ..ConsumerSettings::default()
             },
             counted_texts: settings.count("context_counted_texts"),
+            story_memory: settings.count("context_story_memory"),
         }
     }
 
@@ -230,6 +241,7 @@ mod tests {
         assert_eq!(read.commit_attempts, default.commit_attempts);
         assert_eq!(read.consumer.concurrency, default.consumer.concurrency);
         assert_eq!(read.counted_texts, default.counted_texts);
+        assert_eq!(read.story_memory, default.story_memory);
         assert!(read.scopes_file.is_none() && read.policies_file.is_none());
     }
 

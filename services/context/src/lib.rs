@@ -151,6 +151,7 @@ pub fn app(deps: &Deps, config: &Config) -> Result<Arc<App>, StartError> {
             packs: config.pack_ttl,
             receipts: config.receipt_ttl,
         },
+        story_memory: config.story_memory,
         max_watchers: config.max_watchers,
         tasks: &deps.tasks,
         bus: deps.bus.clone(),

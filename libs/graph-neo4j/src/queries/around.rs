@@ -41,7 +41,7 @@ fn edges(kinds: &[EdgeType]) -> String {
     format!("[(n)-[r:{kinds}]->(m) | [type(r), m._key, properties(r)]]")
 }
 
-/// A sketch: `$c.root`, and for each branch `$c.max<i>`. Columns `root` and `n<i>`: rows of
+/// A sketch: `$c.root`, and for each branch `$c.max<i>` and perhaps `$c.above<i>`. Columns `root` and `n<i>`: rows of
 /// `[properties, relationships]` or of `[key, version, values, relationships]`. The names of
 /// columns were checked: they stand in the text.
 ///
@@ -57,6 +57,10 @@ pub fn sketch(sketch: &Sketch) -> String {
     for (i, branch) in sketch.branches.iter().enumerate() {
         let (steps, edges) = (path(&branch.path), edges(&branch.edges));
         let direction = if branch.newest_first { " DESC" } else { "" };
+        let above = match branch.above {
+            Some((name, _)) => format!("  WITH n WHERE n.{name} > $c.above{i}\n"),
+            None => String::new(),
+        };
         let rows = match branch.columns {
             Columns::All => format!(
                 "WITH n, properties(n) AS p
@@ -69,7 +73,7 @@ pub fn sketch(sketch: &Sketch) -> String {
             }
         };
         arms.push(format!(
-            "{steps}  WITH n ORDER BY n._ord{direction}, n._key{direction} LIMIT $c.max{i}
+            "{steps}{above}  WITH n ORDER BY n._ord{direction}, n._key{direction} LIMIT $c.max{i}
   {rows}
   RETURN {i} AS i, rows
 "
@@ -207,6 +211,7 @@ pub(super) fn all() -> Vec<(String, String)> {
                 0 => Columns::Only(&["title", "status"]),
                 _ => Columns::All,
             },
+            above: (i % 4 == 1).then_some(("weight", 0)),
             edges: edges.to_vec(),
             newest_first: i % 3 == 0,
             ..Branch::new(path.clone())

@@ -286,6 +286,56 @@ pub async fn branches_are_ordered_and_cut(place: &dyn Place) {
     assert_eq!(sizes, [(1, true), (30, false), (1, true)]);
 }
 
+/// What is new since somebody looked: where a property is a whole number above that, and
+/// nothing else; bounds count what is left.
+pub async fn what_is_new_is_asked_for_alone(place: &dyn Place) {
+    let world = World::open(place).await;
+    let story = world.created(Label::Story).await;
+    let values = [
+        json!(1),
+        json!(5),
+        json!(6),
+        json!(7),
+        json!(null),
+        json!("9"),
+        json!(["9"]),
+        json!(true),
+        json!(-3),
+    ];
+    let mut commit = world.commit();
+    let mut all = Vec::new();
+    for (n, value) in values.into_iter().enumerate() {
+        let task = world.key(Label::Task);
+        let props = object(json!({ "title": format!("{n}"), "changed_in": value }));
+        commit.create(task.clone(), format!("{n}"), props);
+        commit.relate(story.clone(), HasTask, task.clone());
+        all.push(task);
+    }
+    world.must(&commit).await;
+    let above = |than, max_nodes, columns| Branch {
+        above: Some(("changed_in", than)),
+        max_nodes,
+        columns,
+        ..branch(&[(HasTask, Out)])
+    };
+    for columns in [Columns::All, Columns::Only(&["title"])] {
+        for (than, max_nodes, expected, truncated) in [
+            (5, 10, &all[2..4], false),
+            (5, 2, &all[2..4], false),
+            (5, 1, &all[2..3], true),
+            (7, 10, &[][..], false),
+            (0, 10, &all[..4], false),
+            (i64::MIN, 3, &all[..3], true),
+        ] {
+            let wanted = above(than, max_nodes, columns);
+            let seen = world.sketch(&story, &[wanted]).await;
+            let reached = &seen.branches[0];
+            assert_eq!(keys(reached), expected.iter().collect::<Vec<_>>(), "{than}");
+            assert_eq!(reached.truncated, truncated, "{than}, at most {max_nodes}");
+        }
+    }
+}
+
 /// Relations that start at what is reached, of the kinds asked for, wherever they end; what
 /// was deleted or undone leaves none.
 pub async fn a_sketch_tells_where_relations_lead(place: &dyn Place) {

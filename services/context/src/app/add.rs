@@ -117,6 +117,7 @@ impl NewDecision {
             content_hash: String::new(),
             tokens_rationale: 0,
             tokens_by: String::new(),
+            changed_in: 0,
             light: String::new(),
         }
     }

@@ -188,6 +188,7 @@ impl<'a> Edit<'a> {
         ]);
         row.tokens_rationale = self.scene.count(&row.rationale);
         row.tokens_by = self.scene.policies.counted_by();
+        row.changed_in = self.expected + 1;
         row.light = row.lightly();
         let key = rows::decision(&row.decision_id);
         let ord = rows::ord(row.created_at, &row.decision_id);

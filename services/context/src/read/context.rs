@@ -157,7 +157,7 @@ async fn is_current(
     deadline: Deadline,
 ) -> Result<bool, Fault> {
     let (digested, _) = app.store.digest(&digest_of(story), &[], deadline).await?;
-    app.reads.stories.forget_unless(story, &digested);
+    app.reads.stories.now_at(story, &digested);
     match graph_version(&digested) {
         Some(version) => Ok(version == answer.graph_version),
         None => Err(Fault::not_found("story", story)),

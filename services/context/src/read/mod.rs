@@ -85,6 +85,8 @@ pub struct ReadDeps<'a> {
     pub scopes: &'a Scopes,
     /// How long answers are kept.
     pub kept: Kept,
+    /// Most bytes of stories that are remembered.
+    pub story_memory: usize,
     /// Most streams of updates at the same time.
     pub max_watchers: usize,
     /// Where the hub runs.
@@ -121,7 +123,7 @@ impl Reads {
         Self {
             packs: Packs::new(deps.cache, deps.kept, rules),
             flights: SingleFlight::new(),
-            stories: Stories::new(),
+            stories: Stories::new(deps.story_memory),
             lightly: Lightly::new(deps.policies),
             hub,
             metrics,

@@ -2,7 +2,6 @@
 //! caller chooses; then what was chosen, whole, together with the versions that say whether all
 //! of it belongs together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +14,10 @@ use fleet_types::StoryId;
 
 use super::items::{self, Corrupt, Light, Unread};
 use super::metrics::ReadMetrics;
-use super::stories::Remembered;
-use super::version::{digest_of, graph_version};
+use super::stories::{Base, Decided, Remembered, worth_keeping};
+use super::version::{counted, digest_of, graph_version};
 use crate::app::App;
+use crate::domain::pack::WholeRows;
 use crate::domain::{Entity, Item, Key, Policies, RelationKind, StoryGraph};
 
 /// Newest milestones that are looked at.
@@ -64,7 +64,7 @@ pub(crate) struct Told<C> {
     /// What the caller made of them.
     pub chosen: C,
     /// The chosen rows, whole, as far as they are there and read as their kind.
-    pub whole: BTreeMap<Key, Item>,
+    pub whole: WholeRows,
     /// The version that all of it is of.
     pub graph_version: String,
     /// Whether nothing moved meanwhile.
@@ -98,7 +98,8 @@ impl Lightly {
     }
 }
 
-fn sketch_of(story: &StoryId, lights: &[Light]) -> Sketch {
+/// Of decisions only those that changed in a later version of the context than `since`.
+fn sketch_of(story: &StoryId, lights: &[Light], since: Option<i64>) -> Sketch {
     let mut branches: Vec<Branch> = BRANCHES
         .iter()
         .zip(lights)
@@ -108,6 +109,7 @@ fn sketch_of(story: &StoryId, lights: &[Light]) -> Sketch {
                 ..Branch::new(path.to_vec())
             };
             match entity {
+                Entity::Decision => branch.above = since.map(|since| ("changed_in", since)),
                 Entity::Milestone => {
                     (branch.newest_first, branch.max_nodes) = (true, MOST_MILESTONES);
                 }
@@ -163,12 +165,15 @@ pub(crate) async fn read<C>(
         return Ok(told);
     }
     let mut before: Option<Digested> = None;
+    let mut base = app.reads.stories.take(story).and_then(Base::of);
     let mut lights = &app.reads.lightly.narrow;
     let mut attempt = 0;
     loop {
-        let sketch = sketch_of(story, lights);
+        let base = base.take();
+        let since = base.as_ref().map(|base| base.since);
+        let sketch = sketch_of(story, lights, since);
         let sketched = app.store.sketch(&sketch, deadline).await?;
-        let (seen, in_step) = (versions(&sketched), in_step(&sketched));
+        let (seen, mut decided) = (versions(&sketched), decided(&sketched));
         let mut sorted = Sorted::default();
         let Some(mut graph) = sorted.graph(&reader, lights, sketched)? else {
             return Err(Fault::not_found("story", story));
@@ -177,9 +182,24 @@ pub(crate) async fn read<C>(
             lights = &app.reads.lightly.wide;
             continue;
         }
+        let counted = sorted.context.as_ref().and_then(counted);
+        let mut known = WholeRows::new();
+        if let Some(base) = base {
+            (sorted.decided, known) = base.with(sorted.decided);
+            decided = sorted.decided.versions();
+            if counted != Some(decided) {
+                // What is remembered and what is there do not make one story.
+                continue;
+            }
+        }
+        let in_step = counted.is_none_or(|counted| counted == decided);
+        sorted.decided.sort();
+        let versions: Vec<i64>;
+        (graph.decisions, versions) = std::mem::take(&mut sorted.decided.rows).into_iter().unzip();
+        graph.edges = std::mem::take(&mut sorted.decided.edges);
         attempt += 1;
         let (chosen, keys) = choose(&graph)?;
-        let (digested, whole) = reader.whole(&keys).await?;
+        let (digested, whole) = reader.whole(&keys, &known).await?;
         // Rows that cannot be read have versions that the sketch does not tell. If nothing
         // moved between two digests, then what was read between them belongs to both.
         let settled = (digested == seen && in_step) || before.as_ref() == Some(&digested);
@@ -198,6 +218,8 @@ pub(crate) async fn read<C>(
         if settled && sorted.corrupt.is_empty() {
             let read = Remembered {
                 graph: graph.clone(),
+                versions,
+                whole: worth_keeping(&whole.items),
                 digested: digested.clone(),
                 context: sorted.context.clone(),
                 warnings: sorted.warnings.clone(),
@@ -234,30 +256,31 @@ struct Reader<'a> {
 
 /// Rows that were read whole.
 struct Whole {
-    items: BTreeMap<Key, Item>,
+    items: WholeRows,
     corrupt: Vec<Corrupt>,
 }
 
 impl Reader<'_> {
-    /// The rows of these keys, whole, as far as they are there, and the versions after that.
-    /// One round trip.
-    async fn whole(&self, keys: &[Key]) -> Result<(Digested, Whole), ReadError> {
-        let nodes = keys.iter();
-        let nodes: Vec<NodeKey> = nodes
+    /// The rows of these keys, whole, as far as they are there, and the versions after that;
+    /// those that are `known` are not read. One round trip.
+    async fn whole(&self, keys: &[Key], known: &WholeRows) -> Result<(Digested, Whole), ReadError> {
+        let unknown = keys.iter().filter(|key| !known.contains_key(key));
+        let nodes: Vec<NodeKey> = unknown
             .filter_map(|key| items::node_key(&self.story, key))
             .collect();
         let digest = digest_of(&self.story);
         let store = &self.app.store;
         let (digested, found) = store.digest(&digest, &nodes, self.deadline).await?;
+        let known = keys.iter().filter_map(|key| known.get_key_value(key));
         let mut whole = Whole {
-            items: BTreeMap::new(),
+            items: known.map(|(key, row)| (key.clone(), row.clone())).collect(),
             corrupt: Vec::new(),
         };
         for node in found.into_iter().flatten() {
             match items::item(node, &self.counted_by) {
                 Ok(item) => {
                     let item = through(item, &self.story);
-                    whole.items.insert(item.key().clone(), item);
+                    whole.items.insert(item.key().clone(), Arc::new(item));
                 }
                 Err(corrupt) => whole.corrupt.push(corrupt),
             }
@@ -285,13 +308,13 @@ impl Reader<'_> {
         let Ok((chosen, keys)) = choose(&known.graph) else {
             return Ok(None);
         };
-        let (digested, whole) = match self.whole(&keys).await {
+        let (digested, whole) = match self.whole(&keys, &known.whole).await {
             // Read in full, where it is reported.
             Err(ReadError::Corrupt(_)) => return Ok(None),
             read => read?,
         };
         if digested != known.digested {
-            reads.stories.forget_unless(&self.story, &digested);
+            reads.stories.now_at(&self.story, &digested);
             return Ok(None);
         }
         if !whole.corrupt.is_empty() {
@@ -337,21 +360,10 @@ fn versions(sketched: &Sketched) -> Digested {
     }
 }
 
-/// Whether the decisions are those that the context's row counts. They are written in one
-/// commit; a store that shows the middle of one may show either without the other. Rows of
-/// which that is not known are taken as they are.
-fn in_step(sketched: &Sketched) -> bool {
-    let branch = |at: usize| sketched.branches.get(at);
-    let context = branch(CONTEXT).and_then(|found| found.nodes.first());
-    let (Some(context), Some(decisions)) = (context, branch(DECISIONS)) else {
-        return true;
-    };
-    let counted = |name: &str| context.props.get(name).and_then(|n| n.as_i64());
-    let seen = decisions.versions();
-    match (counted("decisions"), counted("decision_versions")) {
-        (Some(nodes), Some(sum)) => u64::try_from(nodes) == Ok(seen.nodes) && sum == seen.sum,
-        _ => true,
-    }
+/// What a digest would have said of the decisions.
+fn decided(sketched: &Sketched) -> Versions {
+    let decisions = sketched.branches.get(DECISIONS);
+    decisions.map(Reached::versions).unwrap_or_default()
 }
 
 /// A sketch sorted into items.
@@ -360,6 +372,7 @@ struct Sorted {
     context: Option<Node>,
     corrupt: Vec<Corrupt>,
     warnings: Vec<String>,
+    decided: Decided,
     /// Whether there are rows without a light text.
     not_light: bool,
 }
@@ -410,8 +423,11 @@ impl Sorted {
             }
         }
         let mut items = Vec::with_capacity(reached.light.len());
+        let Decided { rows, edges } = &mut self.decided;
         for node in reached.light {
-            match light.item(node, &reader.counted_by, &reader.story, &mut graph.edges) {
+            let version = node.version;
+            match light.item(node, &reader.counted_by, &reader.story, edges) {
+                Ok(item) if entity == Entity::Decision => rows.push((item, version)),
                 Ok(item) => items.push(through(item, &reader.story)),
                 Err(Unread::Corrupt(corrupt)) => self.corrupt.push(corrupt),
                 Err(Unread::NotLight) => self.not_light = true,
@@ -426,8 +442,7 @@ impl Sorted {
             Entity::Milestone => graph.milestones = items,
             Entity::Phase => graph.phases = items,
             Entity::Summary => graph.summaries = items,
-            Entity::Decision => graph.decisions = items,
-            Entity::Story | Entity::Project | Entity::Relation => {}
+            Entity::Decision | Entity::Story | Entity::Project | Entity::Relation => {}
         }
     }
 

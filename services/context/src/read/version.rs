@@ -1,6 +1,6 @@
 //! The versions of everything that a story's context is made of, as one read gives them.
 
-use fleet_graph::{Digest, Digested, Direction, EdgeType, Path};
+use fleet_graph::{Digest, Digested, Direction, EdgeType, Node, Path, Versions};
 use fleet_types::StoryId;
 
 use crate::rows;
@@ -45,6 +45,16 @@ pub(crate) fn graph_version(digested: &Digested) -> Option<String> {
         text.push_str(&format!(".{}", versions.sum));
     }
     Some(text)
+}
+
+/// What the context's row says of the decisions. They are written in one commit; a store that
+/// shows the middle of one may show either without the other. Old rows do not say it.
+pub(crate) fn counted(context: &Node) -> Option<Versions> {
+    let counted = |name: &str| context.props.get(name).and_then(|n| n.as_i64());
+    Some(Versions {
+        nodes: u64::try_from(counted("decisions")?).ok()?,
+        sum: counted("decision_versions")?,
+    })
 }
 
 /// Those of the numbers of a graph version that are versions of one node.

@@ -113,6 +113,9 @@ pub struct DecisionRow {
     /// What counted them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokens_by: String,
+    /// The version of the story's context that last changed it.
+    #[serde(default)]
+    pub changed_in: i64,
     /// What of all this is looked at before anything is chosen, see [`super::LightDecision`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub light: String,

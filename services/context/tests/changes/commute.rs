@@ -339,6 +339,10 @@ impl Place {
                     // How often a decision was written depends on what came first.
                     node.props.remove("decision_versions");
                 }
+                if node.key.label() == Label::Decision {
+                    // Likewise.
+                    node.props.remove("changed_in");
+                }
                 nodes.insert(node.key.path(), node.props);
             }
         }

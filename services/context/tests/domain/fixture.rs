@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use fleet_context::domain::pack::WholeRows;
 use fleet_context::domain::{
-    Ask, Assembler, DecisionEdge, Entity, Item, Key, O200k, Pack, Phase, Policies, Props,
-    Redaction, Refused, RelationKind, Scopes, Selection, StoryGraph,
+    Ask, Assembler, DecisionEdge, Entity, Item, O200k, Pack, Phase, Policies, Props, Redaction,
+    Refused, RelationKind, Scopes, Selection, StoryGraph,
 };
 use fleet_types::Role;
 use serde_json::{Value, json};
@@ -70,12 +72,12 @@ impl Rows {
     }
 
     /// The whole rows of what was chosen.
-    pub fn fetch(&self, selection: &Selection, counted_by: &str) -> BTreeMap<Key, Item> {
+    pub fn fetch(&self, selection: &Selection, counted_by: &str) -> WholeRows {
         let items = self.rows.iter().map(|(entity, row)| {
             let item = read(*entity, row, counted_by, true);
-            (item.key().clone(), item)
+            (item.key().clone(), Arc::new(item))
         });
-        let all: BTreeMap<Key, Item> = items.collect();
+        let all: WholeRows = items.collect();
         let wanted = selection.fetch();
         wanted
             .filter_map(|key| Some((key.clone(), all.get(key)?.clone())))

@@ -11,6 +11,7 @@
 mod cost;
 mod graph;
 mod identity;
+mod memory;
 mod odd;
 mod pairs;
 mod policies;

@@ -13,6 +13,8 @@ use fleet_testing::{pulled_plug, soon};
 pub struct Eyes {
     inner: Arc<dyn Store>,
     reads: AtomicU32,
+    /// Light rows that sketches gave.
+    light: AtomicU32,
     away: AtomicBool,
     /// Applied behind the next sketches, one for each.
     between: Mutex<Vec<Commit>>,
@@ -28,6 +30,7 @@ impl Eyes {
         let eyes = Arc::new(Self {
             inner: inner.clone(),
             reads: AtomicU32::new(0),
+            light: AtomicU32::new(0),
             away: AtomicBool::new(false),
             between: Mutex::default(),
             damaged: Mutex::default(),
@@ -39,6 +42,11 @@ impl Eyes {
     /// Reads since the last look.
     pub fn trips(&self) -> u32 {
         self.reads.swap(0, Ordering::SeqCst)
+    }
+
+    /// Light rows since the last look.
+    pub fn light_rows(&self) -> u32 {
+        self.light.swap(0, Ordering::SeqCst)
     }
 
     pub fn cut_off(&self, away: bool) {
@@ -95,6 +103,9 @@ impl Watch for Eyes {
                 branch.light.retain(|node| node.key != *key);
             }
         }
+        let rows: usize = seen.branches.iter().map(|branch| branch.light.len()).sum();
+        let rows = u32::try_from(rows).unwrap();
+        self.light.fetch_add(rows, Ordering::SeqCst);
         let next = self.between.lock().unwrap().pop();
         if let Some(commit) = next {
             self.inner.commit(&commit, soon()).await.unwrap();

@@ -1,6 +1,7 @@
 //! The second step: from whole rows to the text, within the budget.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::lines::Fragment;
 use super::select::Chosen;
@@ -10,6 +11,9 @@ use super::{
 };
 use crate::domain::versions::sha256_hex;
 use crate::domain::{Entity, Id, Item, Key, Scope, Tokens, View, Viewer};
+
+/// Whole rows, by key; shared between those who read them at the same version.
+pub type WholeRows = BTreeMap<Key, Arc<Item>>;
 
 /// A context as an agent is given it.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +61,7 @@ impl Assembler<'_> {
     pub fn assemble(
         &self,
         selection: &Selection,
-        rows: &BTreeMap<Key, Item>,
+        rows: &WholeRows,
         graph_version: &str,
     ) -> Result<Pack, Refused> {
         let ask = &selection.ask;
@@ -70,7 +74,7 @@ impl Assembler<'_> {
             Some(match key.entity {
                 // Its row does not say how it was reached; the first step did.
                 Entity::Epic => {
-                    let item = item.clone().reached_through(&selection.story);
+                    let item = Item::clone(item).reached_through(&selection.story);
                     self.policies.view(viewer, &item)
                 }
                 _ => self.policies.view(viewer, item),

@@ -20,7 +20,7 @@ mod words;
 
 use crate::domain::{Policies, Scopes, Tokens};
 
-pub use assemble::Pack;
+pub use assemble::{Pack, WholeRows};
 pub use graph::{Ask, DecisionEdge, Refused, RelationKind, StoryGraph};
 pub use lines::column_tokens;
 pub use receipt::{Excluded, Fate, Included, Note, Reason, Receipt, Score, ScorePart, Section};
