@@ -24,7 +24,7 @@
 //! | an event of planning, workflow or orchestrator | 1 (0 if it is an ordinary hop) | 1 (0 without effect) |
 //! | work of an agent | 2 (0 if nothing is said about it) | 1 |
 //! | a request by event | 1 | 1 |
-//! | GetContext | 1 if the answer is kept or the story remembered, else 2; 1 more if it moved and nobody said so | 0 |
+//! | GetContext | 1 if the answer is kept or the story remembered, else 2; 1 more if it moved and nobody said so, or if decisions have no light text | 0 |
 //! | RehydrateSession, any number of roles | 1 if the story is remembered, else 2 (0 for a kept bundle) | 0 |
 
 pub mod app;

@@ -12,7 +12,7 @@ use crate::echo::Echo;
 use crate::neo4j::Bare;
 use crate::play::Clients;
 use crate::product::Product;
-use crate::real::{TURNS, Turns, quiet};
+use crate::real::{Servers, TURNS, Turns, quiet};
 use crate::report::{Report, median_of, quantile, short};
 
 /// Decisions of the story that is measured.
@@ -168,11 +168,11 @@ impl Context {
 
 /// On the real servers.
 pub async fn neo4j(
+    servers: &Servers,
     product: &Product,
     clients: &Clients,
     bare: &Bare,
     epic: &str,
-    own: bool,
     report: &mut Report,
 ) {
     let story = clients.story(epic, 10).await;
@@ -182,7 +182,7 @@ pub async fn neo4j(
     context.decide(0, DECISIONS).await;
     quiet().await;
     cached(&mut context, bare, report).await;
-    let before = made_anew(product, &mut context, bare, report).await;
+    let before = made_anew(servers, product, &mut context, bare, report).await;
     let mut times = Vec::new();
     for _ in 0..40 {
         let at = Instant::now();
@@ -193,7 +193,7 @@ pub async fn neo4j(
         "RehydrateSession of 5 roles, Neo4j, p50",
         short(quantile(&times, 0.5)),
     );
-    if own {
+    if servers.own {
         let draft = clients.draft(epic).await;
         bare.copies(&draft, 0, OTHERS).await;
         let after = context.fresh().await;
@@ -247,14 +247,22 @@ async fn cached(context: &mut Context, bare: &Bare, report: &mut Report) {
 }
 
 async fn made_anew(
+    servers: &Servers,
     product: &Product,
     context: &mut Context,
     bare: &Bare,
     report: &mut Report,
 ) -> Duration {
-    let (mut turns, mut others) = (Turns::default(), Turns::default());
+    // It reads everything for every question.
+    let forgetful = servers
+        .up_with(&[("FLEET_CONTEXT_STORY_MEMORY", "0")])
+        .await;
+    let mut unknown = Context::connect(&forgetful.context, &context.story, &context.task).await;
+    let mut turns = Turns::default();
+    let (mut others, mut unknowns) = (Turns::default(), Turns::default());
     for turn in 0..=TURNS {
         let (mut ours, mut other, mut least) = (Vec::new(), Vec::new(), Vec::new());
+        let mut read = Vec::new();
         for _ in 0..FRESH {
             context.change().await;
             let at = Instant::now();
@@ -264,14 +272,28 @@ async fn made_anew(
             context.anew().await;
             other.push(at.elapsed());
             let at = Instant::now();
+            unknown.anew().await;
+            read.push(at.elapsed());
+            let at = Instant::now();
             assert!(bare.whole(&context.story).await >= DECISIONS);
             least.push(at.elapsed());
         }
         turns.add(turn, ours, least.clone(), Vec::new());
-        others.add(turn, other, least, Vec::new());
+        others.add(turn, other, least.clone(), Vec::new());
+        unknowns.add(turn, read, least, Vec::new());
     }
-    let what = format!("GetContext of a changed story, {DECISIONS} decisions; a whole walk, p50");
-    report.ratio(&what, &turns.ours, &turns.least, 1.0);
+    report.ratio(
+        &format!("GetContext of an unknown story, {DECISIONS} decisions; a whole walk, p50"),
+        &unknowns.ours,
+        &unknowns.least,
+        1.0,
+    );
+    report.ratio(
+        "GetContext of a known story that changed, p50",
+        &turns.ours,
+        &turns.least,
+        1.0,
+    );
     report.ratio(
         "GetContext, another question about the same version, p50",
         &others.ours,
@@ -279,14 +301,17 @@ async fn made_anew(
         1.0,
     );
     // What the changes take is taken off again.
-    let calls = 10 * FRESH as u32;
+    let calls = 15 * FRESH as u32;
+    let first = spent(&forgetful, &mut unknown, calls, true, false).await;
+    forgetful.stop().await;
     let changes = spent(product, context, calls, false, true).await;
     let changed = spent(product, context, calls, true, true)
         .await
         .saturating_sub(changes);
     let other = spent(product, context, calls, true, false).await;
     for (what, each) in [
-        ("of a changed story", changed),
+        ("of an unknown story", first),
+        ("of a known story that changed", changed),
         ("of the same version", other),
     ] {
         report.number(

@@ -27,7 +27,7 @@ pub struct Servers {
     user: String,
     password: String,
     /// Nobody else works on them.
-    own: bool,
+    pub own: bool,
     deployment: String,
 }
 
@@ -58,7 +58,13 @@ impl Servers {
 
     /// `fleet up` on these servers.
     pub async fn up(&self) -> Product {
-        Product::up(&[], &self.variables()).ready().await
+        self.up_with(&[]).await
+    }
+
+    /// Likewise, with some more variables.
+    pub async fn up_with(&self, more: &[(&str, &str)]) -> Product {
+        let variables = [&self.variables(), more].concat();
+        Product::up(&[], &variables).ready().await
     }
 
     async fn jetstream(&self) -> jetstream::Context {
@@ -146,7 +152,7 @@ pub async fn run(servers: &Servers, wanted: &impl Fn(&str) -> bool, report: &mut
         }
     }
     if wanted("context") {
-        crate::context::neo4j(&product, &clients, &bare, &epic, servers.own, report).await;
+        crate::context::neo4j(servers, &product, &clients, &bare, &epic, report).await;
     }
     if wanted("listing") {
         if servers.own {
