@@ -1,10 +1,13 @@
 //! Reads around one node.
 
+use std::fmt;
+
 use fleet_graph::{
     Branch, Columns, CorruptRow, Deadline, Digest, Digested, Edge, EdgeType, LightNode, Node,
     NodeKey, Props, Reached, ReadError, Sketch, Sketched, Versions,
 };
 use neo4rs::{Query, Row};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::{
@@ -17,8 +20,13 @@ use crate::{
 
 /// A relationship of a node: its kind, the key of its end, its properties.
 type Link = (Value, Value, Props);
-/// A node with a few columns: key, version, values, relationships.
-type Light<'a> = (Option<&'a str>, Option<i64>, Vec<Value>, Vec<Link>);
+/// A node with a few columns.
+struct Light<'a> {
+    key: Option<&'a str>,
+    version: Option<i64>,
+    /// And its relationships, if they are wanted.
+    values: Vec<Value>,
+}
 /// A node with all of them.
 type Full = (Props, Vec<Link>);
 
@@ -68,7 +76,16 @@ fn sketched(sketch: &Sketch, row: &Option<Row>) -> Result<(Sketched, bool), Read
             Columns::Only(_) => {
                 let rows: Vec<Light<'_>> = column(row, &name)?;
                 reading.reached.light.reserve_exact(rows.len());
-                for (key, version, values, links) in reading.kept(rows) {
+                for Light {
+                    key,
+                    version,
+                    mut values,
+                } in reading.kept(rows)
+                {
+                    let links = match branch.edges.is_empty() {
+                        true => Vec::new(),
+                        false => links(values.pop())?,
+                    };
                     if let Some(node) = reading.read(light(key, version, values)) {
                         reading.links(&node.key, links);
                         reading.reached.light.push(node);
@@ -82,6 +99,39 @@ fn sketched(sketch: &Sketch, row: &Option<Row>) -> Result<(Sketched, bool), Read
     }
     let root = root.map(|(node, _)| node);
     Ok((Sketched { root, branches }, all_whole))
+}
+
+fn links(value: Option<Value>) -> Result<Vec<Link>, ReadError> {
+    let value = value.unwrap_or_default();
+    serde_json::from_value(value).map_err(|e| crate::rows::unreadable(&format!("links: {e}")))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Light<'a> {
+    fn deserialize<D: Deserializer<'de>>(row: D) -> Result<Self, D::Error> {
+        struct Row;
+        impl<'de> Visitor<'de> for Row {
+            type Value = Light<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("key, version, values")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut row: A) -> Result<Light<'de>, A::Error> {
+                let key = row.next_element()?.flatten();
+                let version = row.next_element()?.flatten();
+                let mut values = Vec::with_capacity(row.size_hint().unwrap_or_default());
+                while let Some(value) = row.next_element()? {
+                    values.push(value);
+                }
+                Ok(Light {
+                    key,
+                    version,
+                    values,
+                })
+            }
+        }
+        row.deserialize_seq(Row)
+    }
 }
 
 /// What one branch reached, row by row.

@@ -42,8 +42,9 @@ fn edges(kinds: &[EdgeType]) -> String {
 }
 
 /// A sketch: `$c.root`, and for each branch `$c.max<i>` and perhaps `$c.above<i>`. Columns `root` and `n<i>`: rows of
-/// `[properties, relationships]` or of `[key, version, values, relationships]`. The names of
-/// columns were checked: they stand in the text.
+/// `[properties, relationships]` or of `[key, version, value…, relationships]`, the latter without
+/// relationships if none are wanted: there may be thousands, and each element is work for the
+/// driver. The names of columns were checked: they stand in the text.
 ///
 /// The branches are arms of a union and not sub-queries one after the other: there the rows of
 /// each would carry, and the server would count as its memory, what those before have found.
@@ -67,9 +68,13 @@ pub fn sketch(sketch: &Sketch) -> String {
   WITH collect([{SHOWN}, {edges}]) AS rows"
             ),
             Columns::Only(columns) => {
-                let columns: Vec<_> = columns.iter().map(|name| format!("n.{name}")).collect();
-                let columns = columns.join(", ");
-                format!("WITH collect([n._key, n._version, [{columns}], {edges}]) AS rows")
+                let columns = columns.iter().map(|name| format!(", n.{name}"));
+                let columns: String = columns.collect();
+                let edges = match branch.edges.is_empty() {
+                    true => String::new(),
+                    false => format!(", {edges}"),
+                };
+                format!("WITH collect([n._key, n._version{columns}{edges}]) AS rows")
             }
         };
         arms.push(format!(
