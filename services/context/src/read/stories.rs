@@ -189,9 +189,12 @@ impl Stories {
         })
     }
 
-    /// What is remembered of the story, for the last time.
-    pub fn take(&self, story: &StoryId) -> Option<Arc<Remembered>> {
-        self.held(|held| held.forget(story))
+    /// What is remembered of a story that has changed since, for the last time.
+    pub fn take_overtaken(&self, story: &StoryId) -> Option<Arc<Remembered>> {
+        self.held(|held| {
+            let entry = held.stories.peek(story)?;
+            entry.overtaken.then(|| held.forget(story)).flatten()
+        })
     }
 
     /// Remembers a story.
@@ -223,11 +226,20 @@ impl Stories {
     }
 
     /// Says which versions a story has now: remembered at others, it is only good for
-    /// [`Self::take`].
+    /// [`Self::take_overtaken`].
     pub fn now_at(&self, story: &StoryId, digested: &Digested) {
+        self.overtake_if(story, |read| read.digested != *digested);
+    }
+
+    /// Says that a story has changed, whatever it is like now.
+    pub fn overtake(&self, story: &StoryId) {
+        self.overtake_if(story, |_| true);
+    }
+
+    fn overtake_if(&self, story: &StoryId, changed: impl FnOnce(&Remembered) -> bool) {
         self.held(|held| {
             if let Some(entry) = held.stories.peek_mut(story) {
-                entry.overtaken |= entry.read.digested != *digested;
+                entry.overtaken |= changed(&entry.read);
             }
         });
     }
@@ -323,10 +335,11 @@ mod tests {
         let same = read.digested.clone();
         stories.put(&id, read);
         stories.now_at(&id, &same);
-        assert!(stories.get(&id).is_some());
+        assert!(stories.get(&id).is_some() && stories.take_overtaken(&id).is_none());
         stories.now_at(&id, &Digested::default());
         assert!(stories.get(&id).is_none());
-        assert!(stories.take(&id).is_some() && stories.take(&id).is_none());
+        assert!(stories.take_overtaken(&id).is_some());
+        assert!(stories.take_overtaken(&id).is_none());
         assert_eq!(stories.held(|held| held.bytes), 0);
     }
 }

@@ -165,7 +165,8 @@ pub(crate) async fn read<C>(
         return Ok(told);
     }
     let mut before: Option<Digested> = None;
-    let mut base = app.reads.stories.take(story).and_then(Base::of);
+    let base = app.reads.stories.take_overtaken(story);
+    let mut base = base.and_then(Base::of);
     let mut lights = &app.reads.lightly.narrow;
     let mut attempt = 0;
     loop {
@@ -302,6 +303,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         if reads.hub.heard.overtook(&self.story, &graph_version) {
+            reads.stories.overtake(&self.story);
             return Ok(None);
         }
         // A refusal holds only for what is there now.

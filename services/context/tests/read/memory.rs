@@ -6,9 +6,10 @@ use fleet_context::Config;
 use fleet_proto::context::v1 as pb;
 use fleet_testing::Gone;
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::seed::Seed;
-use crate::world::{Replica, World, ask, on_every_backend};
+use crate::world::{Replica, World, ask, code, on_every_backend};
 
 on_every_backend!(
     who_remembers_answers_as_who_does_not,
@@ -152,6 +153,15 @@ async fn only_what_changed_is_read_again(world: &World) {
     b.must(asked(8_002)).await;
     assert_eq!((b.store.trips(), b.store.light_rows()), (2, 41));
     a.must(asked(8_002)).await;
+    assert_eq!((a.store.trips(), a.store.light_rows()), (1, 0));
+    // A refusal holds only for what is there now, and costs nobody what is remembered.
+    let wrong = pb::GetContextRequest {
+        subtask_id: format!("T-{}-none", world.tag),
+        ..asked(8_003)
+    };
+    assert_eq!(code(a.get(wrong).await), Code::NotFound);
+    assert_eq!((a.store.trips(), a.store.light_rows()), (1, 41));
+    a.must(asked(8_003)).await;
     assert_eq!((a.store.trips(), a.store.light_rows()), (1, 0));
     a.stop().await;
     b.stop().await;
