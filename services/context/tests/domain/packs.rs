@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use fleet_context::domain::{
-    Ask, Entity, Fate, Phase, Reason, Refused, RelationKind, ScorePart, Section,
+    Ask, Entity, Fate, O200k, Phase, Policies, Reason, Refused, RelationKind, SHIPPED_POLICIES,
+    Scopes, ScorePart, Section, column_tokens,
 };
 use fleet_types::Role;
 use serde_json::json;
 
-use crate::fixture::{Rows, ask, ask_task, decision, rich, shipped, task};
+use crate::fixture::{OPEN, Rows, ask, ask_task, decision, rich, shipped, task};
 
 /// The task that an agent of a role would be given.
 fn task_of(role: Role) -> &'static str {
@@ -292,4 +293,36 @@ fn usual_budgets() {
         4_096 + 2 * 256 + 3 * 128
     );
     assert_eq!(usual_budget(Role::Architect, 100, 0), 8_192 + 4_096);
+}
+
+#[test]
+fn who_is_not_told_the_reasons_is_told_more_decisions() {
+    let without = SHIPPED_POLICIES.replace(" rationale,", "");
+    let policies = Policies::load("x", &without, OPEN).unwrap();
+    let by = policies.counted_by();
+    let mut rows = Rows::default();
+    rows.add(
+        Entity::Story,
+        json!({ "story_id": "s-1", "title": "Long reasons", "state": "IN_PROGRESS" }),
+    );
+    for n in 10..70 {
+        let rationale = "Because of this and that. ".repeat(60);
+        let mut row = decision(&format!("DEC-{n}"), "Short", "APPROVED", 1, &rationale);
+        row["tokens_rationale"] = column_tokens(&O200k, &rationale).into();
+        row["tokens_by"] = by.as_str().into();
+        rows.add(Entity::Decision, row);
+    }
+    let ask = Ask {
+        budget: Some(3_500),
+        ..ask(Role::Architect, Phase::Design)
+    };
+    let told = |policies: &Policies| {
+        let pack = rows.pack(policies, &Scopes::shipped(), &ask).unwrap();
+        let decisions = pack.receipt.included.into_iter();
+        decisions
+            .filter(|item| item.kind == Entity::Decision)
+            .count()
+    };
+    assert!(told(&Policies::shipped(OPEN)) < 10);
+    assert_eq!(told(&policies), 60, "there is room for all of them");
 }

@@ -207,7 +207,7 @@ pub async fn neo4j(
 
 impl Measured {
     /// When the graph has so many more stories.
-    pub async fn beside(&mut self, others: i64, report: &mut Report) {
+    pub async fn beside(&mut self, others: usize, report: &mut Report) {
         let after = self.context.fresh().await;
         let what = format!("a known story that changed, beside {others} others, Neo4j");
         let ratio = after.as_secs_f64() / self.before.as_secs_f64();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet_embedded::{Embedded, Options};
-use fleet_graph::{Commit, Deadline, Label, NodeKey, Owner};
+use fleet_graph::{Commit, Deadline, Label, NodeKey, Owner, Store};
 use fleet_proto::planning::v2::ListStoriesRequest;
 use fleet_service::SystemClock;
 use fleet_types::Clock as _;
@@ -121,7 +121,9 @@ pub async fn listing(report: &mut Report) {
     product.stop().await;
     let mut found = Vec::new();
     for (from, to) in [(0, 1_000), (1_000, 100_000)] {
-        copies(&data, &story, from, to).await;
+        let embedded = Embedded::open(&data, Options::new(Arc::new(SystemClock))).unwrap();
+        copies(&*embedded.store(), &story, from, to).await;
+        embedded.close().await;
         let product = up(&data).await;
         let clients = Clients::connect(&product.planning, &product.workflow).await;
         found.push(pages(&clients).await);
@@ -131,17 +133,14 @@ pub async fn listing(report: &mut Report) {
     let _ = std::fs::remove_dir_all(data);
 }
 
-/// Writes copies of a story into a data directory that nobody has open.
-async fn copies(data: &Path, story: &str, from: usize, to: usize) {
-    let clock = Arc::new(SystemClock);
-    let embedded = Embedded::open(data, Options::new(clock.clone())).unwrap();
-    let store = embedded.store();
+/// Writes copies of a story, numbers `from` to `to` − 1, as the product would.
+pub async fn copies(store: &dyn Store, story: &str, from: usize, to: usize) {
     let soon = || Deadline::after(Duration::from_secs(60));
     let key = NodeKey::new(Label::Story, story);
     let node = store.get(&[key], soon()).await.unwrap().remove(0).unwrap();
     let numbers: Vec<usize> = (from..to).collect();
     for some in numbers.chunks(500) {
-        let mut commit = Commit::new(uuid::Uuid::now_v7(), Owner::Planning, clock.now());
+        let mut commit = Commit::new(uuid::Uuid::now_v7(), Owner::Planning, SystemClock.now());
         for n in some {
             let id = format!("s-copy-{n}");
             let mut props = node.props.clone();
@@ -151,7 +150,6 @@ async fn copies(data: &Path, story: &str, from: usize, to: usize) {
         }
         store.commit(&commit, soon()).await.unwrap();
     }
-    embedded.close().await;
 }
 
 /// Times of the first page and of one in the middle.

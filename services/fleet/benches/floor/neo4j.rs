@@ -217,25 +217,6 @@ impl Bare {
         decisions.len()
     }
 
-    /// Makes copies of a story, numbers `from` to `to` − 1.
-    pub async fn copies(&self, story: &str, from: i64, to: i64) {
-        const COPY: &str = "\
-MATCH (s:Entity {_key: $key})
-UNWIND range($from, $to - 1) AS i
-CREATE (n:Entity:Story)
-SET n = s {.*, _key: 'Story/s-copy-' + i, story_id: 's-copy-' + i, _ord: '9|' + toString(1000000 + i)}";
-        let mut at = from;
-        while at < to {
-            let end = to.min(at + 5_000);
-            let query = Query::new(COPY.into())
-                .param("key", format!("Story/{story}"))
-                .param("from", at)
-                .param("to", end);
-            self.write(query).await;
-            at = end;
-        }
-    }
-
     /// Takes away what this bench wrote itself.
     pub async fn clean(&self) {
         const CLEAN: &str = "\

@@ -4,8 +4,11 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use fleet_graph_neo4j::{Neo4j, Settings};
+use secrecy::SecretString;
 
 use crate::echo::Echo;
+use crate::embedded::copies;
 use crate::neo4j::{Bare, Step};
 use crate::play::{Clients, STEPS, Story};
 use crate::product::Product;
@@ -20,7 +23,7 @@ const WARM: usize = 60;
 /// Reads in one turn.
 const READS: usize = 300;
 /// Stories of a graph that has grown.
-const OTHERS: i64 = 100_000;
+const OTHERS: usize = 100_000;
 
 /// Where the servers are.
 pub struct Servers {
@@ -67,6 +70,13 @@ impl Servers {
     pub async fn up_with(&self, more: &[(&str, &str)]) -> Product {
         let variables = [&self.variables(), more].concat();
         Product::up(&[], &variables).ready().await
+    }
+
+    /// The graph as the product writes it.
+    pub fn store(&self) -> Neo4j {
+        let password = SecretString::from(self.password.clone());
+        let settings = Settings::new(&self.neo4j, &self.user, password);
+        Neo4j::connect(settings).unwrap()
     }
 
     async fn jetstream(&self) -> jetstream::Context {
@@ -163,9 +173,9 @@ pub async fn run(servers: &Servers, wanted: &impl Fn(&str) -> bool, report: &mut
         // Both need a graph that has grown; it grows once.
         let draft = clients.draft(&epic).await;
         if wanted("listing") {
-            listing(&clients, &bare, &draft, report).await;
+            listing(servers, &clients, &draft, report).await;
         } else if context.is_some() {
-            bare.copies(&draft, 0, OTHERS).await;
+            copies(&servers.store(), &draft, 0, OTHERS).await;
         }
         if let Some(context) = &mut context {
             context.beside(OTHERS, report).await;
@@ -393,10 +403,10 @@ impl Turns {
     }
 }
 
-async fn listing(clients: &Clients, bare: &Bare, draft: &str, report: &mut Report) {
+async fn listing(servers: &Servers, clients: &Clients, draft: &str, report: &mut Report) {
     let mut pages = Vec::new();
     for (from, to) in [(0, 1_000), (1_000, OTHERS)] {
-        bare.copies(draft, from, to).await;
+        copies(&servers.store(), draft, from, to).await;
         pages.push(crate::embedded::pages(clients).await);
     }
     crate::embedded::compare("Neo4j", &pages[0], &pages[1], report);
