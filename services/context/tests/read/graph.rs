@@ -147,7 +147,8 @@ async fn nodes_that_share_an_id_are_told_apart(world: &World) {
     let stories = [format!("s-{}-1", world.tag), format!("s-{}-10", world.tag)];
     let (epic, task) = (format!("E-{}", world.tag), format!("T-{}", world.tag));
     let mut commit = Commit::new(SystemIds.uuid(), Owner::Planning, SystemClock.now());
-    let row = json!({"epic_id": epic, "project_id": "", "title": "The epic",
+    let project = format!("PROJ-{}", world.tag);
+    let row = json!({"epic_id": epic, "project_id": project, "title": "The epic",
         "description": "", "status": "active", "created_at": at(0), "updated_at": at(0)});
     commit.create(key(Label::Epic, &*epic), at(0), props(row));
     for story in &stories {
