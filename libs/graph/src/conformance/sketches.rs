@@ -479,6 +479,10 @@ pub async fn reads_around_a_node_are_bounded(place: &dyn Place) {
         columns: Columns::Only(names),
         ..Branch::new(long.clone())
     };
+    let above = |name| Branch {
+        above: Some((name, 0)),
+        ..Branch::new(long.clone())
+    };
     for branches in [
         vec![Branch::new(long.clone()); MAX_BRANCHES + 1],
         vec![Branch::new(too_long.clone())],
@@ -487,6 +491,8 @@ pub async fn reads_around_a_node_are_bounded(place: &dyn Place) {
         vec![columns(&["1st"])],
         vec![columns(&[""])],
         vec![columns(&["title"; crate::MAX_COLUMNS + 1])],
+        vec![above("n > 0 OR 1 ")],
+        vec![above("")],
         vec![nodes(0)],
         vec![nodes(5), nodes(MAX_WALK_NODES + 1)],
     ] {

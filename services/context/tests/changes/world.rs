@@ -172,7 +172,7 @@ impl Replica {
 
 /// What the row of a story's context counts of its decisions is what there is of them: readers
 /// tell by it whether they saw all of a commit. And what a decision says in short is what it
-/// says.
+/// says, and when it changed is one of the context's versions.
 pub async fn assert_in_step(store: &dyn Store, story: &str) {
     let keys = [NodeKey::new(Label::StoryContext, story)];
     let digest = Digest {
@@ -199,6 +199,8 @@ pub async fn assert_in_step(store: &dyn Store, story: &str) {
     for node in &seen.branches[0].nodes {
         let row: DecisionRow = serde_json::from_value(node.props.clone().into()).unwrap();
         assert_eq!(row.light, row.lightly(), "{}", node.key);
+        let version = context.as_ref().map_or(0, |context| context.version);
+        assert!((1..=version).contains(&row.changed_in), "{}", node.key);
     }
 }
 
