@@ -35,7 +35,9 @@ pub struct Branch {
     /// What to read of them.
     pub columns: Columns,
     /// Only those of which a property is a whole number larger than this one: what is new since
-    /// somebody looked. A name like those of [`Columns::Only`].
+    /// somebody looked. A name like those of [`Columns::Only`]. Texts, lists and what is not there
+    /// are never above; for a property of whole numbers only: of a fraction each store thinks
+    /// what it likes.
     pub above: Option<(&'static str, i64)>,
     /// Relationships that start at them and are wanted too, wherever they end.
     pub edges: Vec<EdgeType>,

@@ -41,10 +41,10 @@ fn edges(kinds: &[EdgeType]) -> String {
     format!("[(n)-[r:{kinds}]->(m) | [type(r), m._key, properties(r)]]")
 }
 
-/// A sketch: `$c.root`, and for each branch `$c.max<i>` and perhaps `$c.above<i>`. Columns `root` and `n<i>`: rows of
-/// `[properties, relationships]` or of `[key, version, value…, relationships]`, the latter without
-/// relationships if none are wanted: there may be thousands, and each element is work for the
-/// driver. The names of columns were checked: they stand in the text.
+/// A sketch: `$c.root`, and for each branch `$c.max<i>` and perhaps `$c.above<i>`. Columns `root`
+/// and `n<i>`: rows of `[properties, relationships]` or of `[key, version, value…, relationships]`,
+/// the latter without relationships if none are wanted: there may be thousands, and each element
+/// is work for the driver. The names of columns were checked: they stand in the text.
 ///
 /// The branches are arms of a union and not sub-queries one after the other: there the rows of
 /// each would carry, and the server would count as its memory, what those before have found.
